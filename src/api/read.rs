@@ -1,0 +1,167 @@
+//! Cheap reads: what a probe and `check` ask. Nothing can be launched by them, so a network error is never *unknown*.
+
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, Method};
+use jiff::Timestamp;
+use serde::Deserialize;
+use url::Url;
+
+use super::transport::{self, Answer};
+use super::{AccessToken, Client, classify};
+use crate::outcome::{Class, Failure};
+
+/// What the API says about its rate limit; `None` where it says nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RateHeaders {
+    /// Requests counted in this window.
+    pub count: Option<u64>,
+    /// Requests allowed in it.
+    pub allowed: Option<u64>,
+    /// Seconds that are left of it.
+    pub reset: Option<u64>,
+}
+
+impl RateHeaders {
+    fn read(headers: &HeaderMap) -> Self {
+        let number = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse().ok();
+        Self {
+            count: number("inin-ratelimit-count"),
+            allowed: number("inin-ratelimit-allowed"),
+            reset: number("inin-ratelimit-reset"),
+        }
+    }
+}
+
+/// A flow, as far as a person choosing one needs it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Flow {
+    /// Its id.
+    pub id: String,
+    /// Its name.
+    pub name: Option<String>,
+    /// Its type, such as `workflow`.
+    #[serde(rename = "type")]
+    pub kind: Option<String>,
+    /// The version that a launch runs; absent, it cannot be launched.
+    pub published_version: Option<Version>,
+}
+
+/// A version of a flow.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Version {
+    /// Its id.
+    pub id: Option<String>,
+}
+
+impl Client {
+    /// The cheapest read there is: passes when the API takes this token.
+    ///
+    /// # Errors
+    /// When it does not, or cannot be reached.
+    pub async fn probe(&self, token: &AccessToken) -> Result<RateHeaders, Failure> {
+        let mut url = self.flows.clone();
+        url.set_query(Some("pageSize=1"));
+        let answer = self.read(url, token).await?;
+        Ok(RateHeaders::read(&answer.headers))
+    }
+
+    /// The flow of this id.
+    ///
+    /// # Errors
+    /// When there is none, or it cannot be read.
+    pub async fn flow(&self, id: &str, token: &AccessToken) -> Result<Flow, Failure> {
+        let mut url = self.flows.clone();
+        // As one segment, so that no id can reach another path. (Err: a URL without a host, refused by `endpoint`.)
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.push(id);
+        }
+        let answer = self.read(url, token).await?;
+        serde_json::from_slice(&answer.body).map_err(|_| Failure::new(Class::Unreachable, "a flow in an unknown form"))
+    }
+
+    async fn read(&self, url: Url, token: &AccessToken) -> Result<Answer, Failure> {
+        let mut request = reqwest::Request::new(Method::GET, url);
+        request.headers_mut().insert(AUTHORIZATION, token.header());
+        let mut answer = transport::exchange(&self.http, request, self.timeout)
+            .await
+            .map_err(|reason| Failure::new(Class::Unreachable, format!("the API cannot be reached: {reason}")))?;
+        answer.hide(token.secret());
+        // A page with 200 from whatever else stands there is no API.
+        match classify(answer.status, &answer.headers, &answer.body, Timestamp::now()) {
+            Ok(_) => Ok(answer),
+            Err(mut failure) => {
+                if failure.class == Class::Unknown {
+                    failure.class = Class::Unreachable;
+                    failure.fix = None;
+                }
+                Err(failure)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::testing::{Peer, answer, settings};
+
+    async fn probe(bytes: &str) -> (Result<RateHeaders, Failure>, String) {
+        let peer = Peer::bind().await;
+        let client = Client::new(&settings(&peer.url())).unwrap();
+        let token = AccessToken::for_tests("t0ken");
+        let (result, request) = tokio::join!(client.probe(&token), peer.serve(bytes));
+        (result, request)
+    }
+
+    #[tokio::test]
+    async fn a_probe_is_one_small_read() {
+        let ok = "HTTP/1.1 200 OK\r\ninin-ratelimit-count: 1\r\ninin-ratelimit-allowed: 180\r\ninin-ratelimit-reset: 61\r\n\
+                  content-length: 15\r\n\r\n{\"entities\":[]}";
+        let (result, request) = probe(ok).await;
+        assert_eq!(
+            result,
+            Ok(RateHeaders {
+                count: Some(1),
+                allowed: Some(180),
+                reset: Some(61)
+            })
+        );
+        assert!(
+            request.starts_with("GET /api/v2/flows?pageSize=1 HTTP/1.1\r\n"),
+            "{request}"
+        );
+        assert!(request.contains("authorization: Bearer t0ken\r\n"), "{request}");
+    }
+
+    #[tokio::test]
+    async fn a_probe_fails_as_the_answer_says() {
+        for (bytes, class) in [
+            (answer(401, r#"{"code":"bad.credentials"}"#), Class::Unauthorized),
+            (answer(200, "<html>Welcome</html>"), Class::Unreachable),
+            (answer(500, "{}"), Class::Unreachable),
+            (answer(301, ""), Class::Misdirected),
+            (String::new(), Class::Unreachable),
+        ] {
+            assert_eq!(probe(&bytes).await.0.unwrap_err().class, class, "{bytes}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_flow_is_read_by_its_id() {
+        let peer = Peer::bind().await;
+        let client = Client::new(&settings(&peer.url())).unwrap();
+        let token = AccessToken::for_tests("t0ken");
+        let body = answer(
+            200,
+            r#"{"id":"f1","name":"Call","type":"workflow","publishedVersion":{"id":"3.0"},"x":1}"#,
+        );
+        let (flow, request) = tokio::join!(client.flow("f1/../x", &token), peer.serve(&body));
+        assert_eq!(flow.unwrap().published_version.unwrap().id.as_deref(), Some("3.0"));
+        assert!(
+            request.starts_with("GET /api/v2/flows/f1%2F..%2Fx HTTP/1.1"),
+            "{request}"
+        );
+    }
+}

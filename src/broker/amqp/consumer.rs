@@ -1,0 +1,417 @@
+//! The consuming connection: deliveries in, settlements out. It never publishes.
+
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures_util::{Stream, StreamExt};
+use lapin::message::Delivery as Delivered;
+use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicGetOptions, BasicQosOptions};
+use lapin::protocol::{AMQPErrorKind, AMQPHardError};
+use lapin::types::FieldTable;
+use lapin::{Channel, Connection, ErrorKind, Event};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{info, warn};
+
+use super::super::{Appetite, Delivery, Hold, Lane, Link, QueueReport, Settlement};
+use super::ack::{self, Order};
+use super::publisher::Publisher;
+use super::supervise::{Ended, Session};
+use super::{Site, convert, declare, monitor};
+
+/// How long the lanes must be empty until a session that goes one by one trusts them again.
+const QUIET: Duration = Duration::from_secs(2);
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// Writing the last settlements and closing, when asked to stop.
+const CLOSE_LIMIT: Duration = Duration::from_secs(5);
+
+/// The consuming side, across sessions.
+pub(super) struct Consumer {
+    site: Arc<Site>,
+    lanes: [mpsc::UnboundedSender<Delivery>; 2],
+    appetite: watch::Receiver<Appetite>,
+    taking: watch::Sender<Appetite>,
+    stop: CancellationToken,
+    queues: watch::Sender<QueueReport>,
+    publisher: Arc<Publisher>,
+    /// The last session ended at a frame that lapin cannot read (a `message_id` or header key that is not UTF-8, a
+    /// header larger than a frame). Whatever was in our hands went back with its delivery count raised, and the message
+    /// comes again; so the next sessions take one message at a time, and only the culprit pays until the broker's
+    /// delivery limit makes it a dead letter.
+    suspicious: bool,
+}
+
+/// One lane in one session.
+struct LaneSession {
+    lane: Lane,
+    queue: String,
+    channel: Channel,
+    orders: mpsc::UnboundedSender<Order>,
+    consumer: Option<lapin::Consumer>,
+}
+
+/// How a delivery is settled over AMQP.
+#[derive(Debug)]
+struct Tag {
+    tag: u64,
+    alive: Arc<AtomicBool>,
+    orders: mpsc::UnboundedSender<Order>,
+    settled: Option<Arc<Notify>>,
+}
+
+impl Hold for Tag {
+    fn is_alive(&self) -> bool {
+        self.alive.load(Ordering::Acquire)
+    }
+
+    fn settle(&self, how: Settlement) {
+        // An error means that the session is over: the broker has taken the message back already.
+        let _ = self.orders.send(Order::Settle(self.tag, how));
+        if let Some(settled) = &self.settled {
+            settled.notify_one();
+        }
+    }
+}
+
+/// Marks the session's deliveries as lost when the session ends, however it ends.
+struct Alive(Arc<AtomicBool>);
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
+
+type Events<'a> = Pin<&'a mut (dyn Stream<Item = Event> + Send)>;
+
+impl Consumer {
+    pub(super) fn new(
+        site: Arc<Site>,
+        lanes: [mpsc::UnboundedSender<Delivery>; 2],
+        appetite: watch::Receiver<Appetite>,
+        taking: watch::Sender<Appetite>,
+        stop: CancellationToken,
+        queues: watch::Sender<QueueReport>,
+        publisher: Arc<Publisher>,
+    ) -> Self {
+        Self {
+            site,
+            lanes,
+            appetite,
+            taking,
+            stop,
+            queues,
+            publisher,
+            suspicious: false,
+        }
+    }
+
+    async fn session(
+        &mut self,
+        connection: &Connection,
+        events: &mut Events<'_>,
+        ackers: &TaskTracker,
+        alive: &Arc<AtomicBool>,
+    ) -> Result<(), lapin::Error> {
+        let mut lanes = [
+            LaneSession::open(connection, Lane::Normal, &self.site, ackers).await?,
+            LaneSession::open(connection, Lane::Bulk, &self.site, ackers).await?,
+        ];
+        let site = self.site.clone();
+        let queues = self.queues.clone();
+        let publisher = self.publisher.clone();
+        let watching = pin!(monitor::run(connection, &site, &queues, &publisher));
+        let stop = self.stop.clone();
+        let failed = async {
+            loop {
+                match events.next().await {
+                    Some(Event::Error(error)) => break error,
+                    None => break lapin::Error::from(io::Error::from(io::ErrorKind::ConnectionAborted)),
+                    Some(_) => {}
+                }
+            }
+        };
+        let work = async {
+            if self.suspicious {
+                self.one_by_one(&lanes, alive).await?;
+                self.suspicious = false;
+                info!("nothing unreadable came any more: taking many messages at once again");
+            }
+            self.stream(&mut lanes, alive).await
+        };
+        let ended = tokio::select! {
+            error = failed => Err(error),
+            error = watching => Err(error),
+            ended = work => ended,
+            () = stop.cancelled() => Ok(()),
+        };
+        if ended.is_ok() {
+            // A clean end: what is settled is written, then the channel's closing returns the rest to its lane.
+            for lane in &lanes {
+                let (done, flushed) = oneshot::channel();
+                if lane.orders.send(Order::Flush(done)).is_ok() {
+                    let _ = timeout(CLOSE_LIMIT, flushed).await;
+                }
+            }
+        }
+        ended
+    }
+
+    /// The ordinary way: a consumer a lane.
+    async fn stream(&mut self, lanes: &mut [LaneSession; 2], alive: &Arc<AtomicBool>) -> Result<(), lapin::Error> {
+        let mut appetite = self.appetite.clone();
+        appetite.mark_changed();
+        loop {
+            let [normal, bulk] = lanes;
+            let delivered = tokio::select! {
+                biased;
+                changed = appetite.changed() => {
+                    if changed.is_err() {
+                        return Ok(());
+                    }
+                    let wanted = *appetite.borrow_and_update();
+                    // Nothing is said only when it is true already, anything else as soon as it may be.
+                    if wanted != Appetite::Nothing {
+                        self.taking.send_replace(wanted);
+                    }
+                    for (lane, out) in lanes.iter_mut().zip(&self.lanes) {
+                        lane.follow(wanted, out, alive).await?;
+                    }
+                    self.taking.send_replace(wanted);
+                    continue;
+                }
+                delivered = next(&mut normal.consumer) => (normal, delivered, &self.lanes[0]),
+                delivered = next(&mut bulk.consumer) => (bulk, delivered, &self.lanes[1]),
+            };
+            let (lane, delivered, out) = delivered;
+            match delivered {
+                Some(delivered) => lane.hand_on(delivered?, out, alive, None),
+                None => return Err(gone(&lane.queue)),
+            }
+        }
+    }
+
+    /// The careful way, after a message that lapin could not read: fetch one, wait until it is settled, fetch the next.
+    /// What could be read is worked on as ever; the culprit ends the session with nothing else in our hands. Returns
+    /// when of each lane as many were read as were in danger, or when there were no more for a while.
+    async fn one_by_one(&self, lanes: &[LaneSession; 2], alive: &Arc<AtomicBool>) -> Result<(), lapin::Error> {
+        let mut appetite = self.appetite.clone();
+        let mut read = [0_u32; 2];
+        let mut quiet = Duration::ZERO;
+        loop {
+            let Appetite::Prefetch(in_danger) = *appetite.borrow_and_update() else {
+                self.taking.send_replace(Appetite::Nothing);
+                if appetite.changed().await.is_err() {
+                    return Ok(());
+                }
+                continue;
+            };
+            let in_danger = u32::from(in_danger);
+            if read.iter().all(|read| *read > in_danger) || quiet >= QUIET {
+                return Ok(());
+            }
+            let mut found = false;
+            // In turn, and neither further than it was in danger: the other lane's neighbours, counted once more for each
+            // culprit of this one, would pass for what kills workers.
+            let mut order = [0, 1];
+            order.sort_by_key(|lane| read[*lane]);
+            for index in order.into_iter().filter(|lane| read[*lane] <= in_danger) {
+                let (lane, out) = (&lanes[index], &self.lanes[index]);
+                let options = BasicGetOptions { no_ack: false };
+                // Told before the fetch: what it brings must not come to somebody who was told that nothing would.
+                self.taking.send_replace(Appetite::Prefetch(1));
+                if let Some(message) = lane.channel.basic_get(lane.queue.as_str().into(), options).await? {
+                    let settled = Arc::new(Notify::new());
+                    lane.hand_on(message.delivery, out, alive, Some(settled.clone()));
+                    settled.notified().await;
+                    // Written before the next fetch: that may bring what ends the session, and an acknowledgement that
+                    // is still gathered would be lost with it, each time, until the broker's limit takes the neighbour.
+                    let (done, flushed) = oneshot::channel();
+                    if lane.orders.send(Order::Flush(done)).is_ok() {
+                        let _ = flushed.await;
+                    }
+                    found = true;
+                    read[index] += 1;
+                    break;
+                }
+            }
+            if found {
+                quiet = Duration::ZERO;
+            } else {
+                sleep(LOOK_AGAIN).await;
+                quiet += LOOK_AGAIN;
+            }
+        }
+    }
+}
+
+impl Session for Consumer {
+    async fn run(&mut self, link: &watch::Sender<Link>) -> Result<(), Ended> {
+        let stop = self.stop.clone();
+        let connection = tokio::select! {
+            connection = self.site.endpoint.connect("consuming") => connection?,
+            () = stop.cancelled() => return Ok(()),
+        };
+        let mut events: Events<'_> = pin!(connection.events_listener());
+        if !self.suspicious {
+            declare::declare(&connection, &self.site.topology, self.site.declare).await?;
+        }
+        link.send_replace(Link::Up);
+        let alive = Alive(Arc::new(AtomicBool::new(true)));
+        let ackers = TaskTracker::new();
+        let ended = self.session(&connection, &mut events, &ackers, &alive.0).await;
+        drop(alive);
+        self.taking.send_replace(Appetite::Nothing);
+        let unreadable = ended.as_ref().is_err_and(is_unreadable) || saw_unreadable(&mut events).await;
+        let _ = timeout(CLOSE_LIMIT, connection.close(200, "bye".into())).await;
+        match ended {
+            Ok(()) => Ok(()),
+            Err(_) if unreadable => {
+                if !self.suspicious {
+                    warn!(
+                        "a message came that cannot be read off the wire: taking one at a time until it is dead-lettered"
+                    );
+                }
+                self.suspicious = true;
+                Err(Ended {
+                    why: "a message came that cannot be read off the wire".to_owned(),
+                    at_once: true,
+                })
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// The error that says that bytes came which lapin cannot read, or more of them than a frame may have.
+#[expect(clippy::wildcard_enum_match_arm, reason = "a foreign, non-exhaustive enum")]
+fn is_unreadable(error: &lapin::Error) -> bool {
+    match error.kind() {
+        ErrorKind::ParsingError(_) => true,
+        ErrorKind::ProtocolError(error) => {
+            matches!(
+                error.kind(),
+                AMQPErrorKind::Hard(AMQPHardError::FRAMEERROR | AMQPHardError::SYNTAXERROR)
+            )
+        }
+        _ => false,
+    }
+}
+
+/// Several tasks see a connection's end, not all of them with its cause: ask the events too.
+async fn saw_unreadable(events: &mut Events<'_>) -> bool {
+    while let Ok(Some(event)) = timeout(Duration::from_millis(50), events.next()).await {
+        if matches!(event, Event::Error(error) if is_unreadable(&error)) {
+            return true;
+        }
+    }
+    false
+}
+
+/// The broker cancelled the consumer: its queue was deleted. The next session declares it again.
+fn gone(queue: &str) -> lapin::Error {
+    io::Error::other(format!(
+        "the broker cancelled the consumer of {queue}: was the queue deleted?"
+    ))
+    .into()
+}
+
+async fn next(consumer: &mut Option<lapin::Consumer>) -> Option<Result<Delivered, lapin::Error>> {
+    match consumer {
+        Some(consumer) => consumer.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+impl LaneSession {
+    async fn open(
+        connection: &Connection,
+        lane: Lane,
+        site: &Site,
+        ackers: &TaskTracker,
+    ) -> Result<Self, lapin::Error> {
+        let channel = connection.create_channel().await?;
+        let (orders, inbox) = mpsc::unbounded_channel();
+        // An error while writing ends the connection, which the session's own loop sees.
+        ackers.spawn({
+            let channel = channel.clone();
+            async move {
+                if let Err(error) = ack::run(channel, inbox).await {
+                    tracing::debug!(%lane, %error, "settlements can no longer be written: the session is ending");
+                }
+            }
+        });
+        Ok(Self {
+            lane,
+            queue: site.names.lane(lane),
+            channel,
+            orders,
+            consumer: None,
+        })
+    }
+
+    /// Starts, stops or re-sizes the consumer.
+    async fn follow(
+        &mut self,
+        wanted: Appetite,
+        out: &mpsc::UnboundedSender<Delivery>,
+        alive: &Arc<AtomicBool>,
+    ) -> Result<(), lapin::Error> {
+        if let Some(mut consumer) = self.consumer.take() {
+            self.channel
+                .basic_cancel(consumer.tag(), BasicCancelOptions::default())
+                .await?;
+            // What came before the broker heard of it is ours all the same.
+            while let Some(delivered) = consumer.next().await {
+                self.hand_on(delivered?, out, alive, None);
+            }
+        }
+        if let Appetite::Prefetch(count) = wanted {
+            self.channel.basic_qos(count, BasicQosOptions::default()).await?;
+            let tag = format!("flowlaunch-{}-{}", self.lane, uuid::Uuid::new_v4());
+            let options = BasicConsumeOptions::default();
+            let consumer = self
+                .channel
+                .basic_consume(
+                    self.queue.as_str().into(),
+                    tag.as_str().into(),
+                    options,
+                    FieldTable::default(),
+                )
+                .await?;
+            self.consumer = Some(consumer);
+        }
+        Ok(())
+    }
+
+    fn hand_on(
+        &self,
+        delivered: Delivered,
+        out: &mpsc::UnboundedSender<Delivery>,
+        alive: &Arc<AtomicBool>,
+        settled: Option<Arc<Notify>>,
+    ) {
+        let (message, count) = convert::from_amqp(delivered.data, &delivered.properties);
+        // On a first delivery the header is not the broker's: a producer wrote it.
+        let count = if delivered.redelivered { count } else { 0 };
+        let hold = Tag {
+            tag: delivered.delivery_tag,
+            alive: alive.clone(),
+            orders: self.orders.clone(),
+            settled,
+        };
+        // Nobody listens any more only while the process ends; then the delivery's drop returns it.
+        let _ = out.send(Delivery::new(
+            message,
+            self.lane,
+            delivered.redelivered,
+            count,
+            Arc::new(hold),
+        ));
+    }
+}

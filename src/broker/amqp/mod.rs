@@ -1,0 +1,153 @@
+//! RabbitMQ, over AMQP 0-9-1 through lapin.
+//!
+//! Two connections, each supervised by us: one consumes and acknowledges and never publishes, one publishes. While the
+//! broker blocks a connection lapin writes nothing on it, acknowledgements and heartbeats included; so what the broker
+//! does to publishers must not reach the consumer. Any error ends a session (connection, channels, consumers) and a new
+//! one is built from scratch with backoff, for ever. lapin's own recovery is not relied upon.
+
+mod ack;
+pub mod connection;
+mod consumer;
+mod convert;
+pub mod declare;
+pub mod inspect;
+mod monitor;
+mod publisher;
+mod supervise;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use self::connection::Endpoint;
+use super::topology::{Names, Topology};
+use super::{Appetite, Intake, Link, Observed, Publish, QueueReport};
+
+/// Everything a session needs to build itself.
+#[derive(Debug)]
+pub struct Site {
+    /// Where the broker is and how to log in.
+    pub endpoint: Endpoint,
+    /// What its objects are called.
+    pub names: Names,
+    /// What must stand there.
+    pub topology: Topology,
+    /// Whether we make it or only look.
+    pub declare: super::settings::Declare,
+}
+
+impl Site {
+    /// From the settings; reads certificate files.
+    pub fn new(settings: &super::settings::Settings, keep: Duration) -> Result<Self, connection::EndpointError> {
+        let names = Names::new(&settings.prefix);
+        let topology = Topology::new(&names, keep);
+        Ok(Self {
+            endpoint: Endpoint::new(settings)?,
+            names,
+            topology,
+            declare: settings.declare,
+        })
+    }
+}
+
+/// A running client: both supervisors, until `stop` is called.
+#[derive(Debug)]
+pub struct Amqp {
+    publisher: Arc<publisher::Publisher>,
+    observed: Observed,
+    consuming: Option<CancellationToken>,
+    publishing: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Amqp {
+    /// Starts both sides; the intake takes nothing until its appetite says so.
+    pub fn start(site: Arc<Site>) -> (Self, Intake) {
+        let (normal_tx, normal_rx) = mpsc::unbounded_channel();
+        let (bulk_tx, bulk_rx) = mpsc::unbounded_channel();
+        let (appetite_tx, appetite_rx) = watch::channel(Appetite::Nothing);
+        let (taking_tx, taking_rx) = watch::channel(Appetite::Nothing);
+        let (consuming_tx, consuming_rx) = watch::channel(Link::Down("not connected yet".to_owned()));
+        let (queues_tx, queues_rx) = watch::channel(QueueReport::default());
+        let mut amqp = Self::publisher_only(site.clone());
+        let consuming = CancellationToken::new();
+        let consumer = consumer::Consumer::new(
+            site.clone(),
+            [normal_tx, bulk_tx],
+            appetite_rx,
+            taking_tx,
+            consuming.clone(),
+            queues_tx,
+            amqp.publisher.clone(),
+        );
+        amqp.tasks.spawn(supervise::forever(
+            "consuming",
+            consuming.clone(),
+            consuming_tx,
+            consumer,
+        ));
+        amqp.consuming = Some(consuming);
+        amqp.observed.consuming = consuming_rx;
+        amqp.observed.queues = queues_rx;
+        (
+            amqp,
+            Intake {
+                lanes: [normal_rx, bulk_rx],
+                appetite: appetite_tx,
+                taking: taking_rx,
+            },
+        )
+    }
+
+    /// Starts the publishing side alone.
+    pub fn publisher_only(site: Arc<Site>) -> Self {
+        let (publishing_tx, publishing_rx) = watch::channel(Link::Down("not connected yet".to_owned()));
+        let publishing = CancellationToken::new();
+        let tasks = TaskTracker::new();
+        let (publisher, session) = publisher::pair(site, publishing_rx.clone(), publishing.clone());
+        tasks.spawn(supervise::forever(
+            "publishing",
+            publishing.clone(),
+            publishing_tx,
+            session,
+        ));
+        let observed = Observed {
+            consuming: watch::channel(Link::Up).1,
+            publishing: publishing_rx,
+            queues: watch::channel(QueueReport::default()).1,
+        };
+        Self {
+            publisher,
+            observed,
+            consuming: None,
+            publishing,
+            tasks,
+        }
+    }
+
+    /// The publishing port.
+    pub fn publisher(&self) -> Arc<dyn Publish> {
+        self.publisher.clone()
+    }
+
+    /// What is seen of the broker.
+    pub fn observed(&self) -> Observed {
+        self.observed.clone()
+    }
+
+    /// Closes the consuming connection (every settlement handed over before this call is written first), then the
+    /// publishing one. What is still unacknowledged goes back to its lane.
+    pub async fn stop(self) {
+        if let Some(consuming) = &self.consuming {
+            consuming.cancel();
+            let mut link = self.observed.consuming.clone();
+            let _ = link.wait_for(|link| matches!(link, Link::Down(_))).await;
+        }
+        self.publishing.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}

@@ -1,0 +1,202 @@
+//! The ports: what the rest of the program asks of a message broker.
+//!
+//! A broker moves bytes and headers and never sees a job, so that a message that nobody can read can still be
+//! dead-lettered. Every promise is the port's, whatever stands behind it:
+//!
+//! - [`Intake`] hands out deliveries. Each is unacknowledged until it is settled, and comes back when its session ends.
+//! - [`Publish`] returns only when the broker has confirmed that the message is safe at its next place.
+
+pub mod amqp;
+pub mod message;
+pub mod settings;
+pub mod topology;
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+
+pub use crate::lane::Lane;
+pub use message::{Headers, Message, Properties, Value};
+
+/// A boxed future, for ports that are used behind `dyn`.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// What a broker's implementation keeps of a delivery: the means to settle it.
+pub trait Hold: Send + Sync + fmt::Debug {
+    /// Whether the session that brought it still stands. When it does not, the broker gives the message to somebody
+    /// else, and nothing may be launched for it any more.
+    fn is_alive(&self) -> bool;
+    /// Called once, with how it ended.
+    fn settle(&self, how: Settlement);
+}
+
+/// How a delivery is handed back to the broker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settlement {
+    /// Its next place is safe (or it is done): forget it.
+    Ack,
+    /// Put it back where it came from. Counts towards the lane's delivery limit.
+    Return,
+}
+
+/// A message in our hands, unacknowledged.
+#[derive(Debug)]
+pub struct Delivery {
+    /// What was delivered.
+    pub message: Message,
+    /// Where it came from.
+    pub lane: Lane,
+    /// The broker says that it was delivered before.
+    pub redelivered: bool,
+    /// How often it was given back (`x-delivery-count`), zero at first.
+    pub delivery_count: u32,
+    hold: Option<Arc<dyn Hold>>,
+}
+
+impl Delivery {
+    /// A delivery whose settlement goes to `hold`.
+    pub fn new(message: Message, lane: Lane, redelivered: bool, delivery_count: u32, hold: Arc<dyn Hold>) -> Self {
+        Self {
+            message,
+            lane,
+            redelivered,
+            delivery_count,
+            hold: Some(hold),
+        }
+    }
+
+    /// Whether the session that brought it still stands.
+    pub fn is_alive(&self) -> bool {
+        self.hold.as_ref().is_some_and(|hold| hold.is_alive())
+    }
+
+    /// The means to ask, from elsewhere, whether the session still stands.
+    pub fn pulse(&self) -> Option<Arc<dyn Hold>> {
+        self.hold.clone()
+    }
+
+    /// Ends it. Only `worker::settle` calls this.
+    pub fn settle(mut self, how: Settlement) {
+        if let Some(hold) = self.hold.take() {
+            hold.settle(how);
+        }
+    }
+}
+
+impl Drop for Delivery {
+    /// A delivery that is dropped unsettled (a panic, a task cut short) goes back at once, not when the session ends.
+    fn drop(&mut self) {
+        if let Some(hold) = self.hold.take() {
+            hold.settle(Settlement::Return);
+        }
+    }
+}
+
+/// Where a message is published to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Destination {
+    /// Into a lane, at once.
+    Lane(Lane),
+    /// Into a lane, after a while. The broker may bring it early when the delay is long (see
+    /// [`topology::Leg`]); it is the worker that then delays it again.
+    Delay(Lane, Duration),
+    /// To the dead letters.
+    Dead,
+    /// To whoever listens for results; the routing key is `<outcome>.<campaign or ->`.
+    Results(String),
+}
+
+/// Why a publish is not known to be safe.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum PublishError {
+    /// The broker refused it, or a queue did: it is not there.
+    #[error("the broker refused the message (a full queue refuses publishes, or a queue cannot answer)")]
+    Refused,
+    /// No queue would have taken it: it is not there.
+    #[error("no queue takes messages for {0}: is the topology complete? `flowlaunch topology apply` makes it")]
+    Unroutable(String),
+    /// It may or may not be there.
+    #[error("no confirm came: {0}")]
+    Unconfirmed(String),
+    /// Nothing was sent.
+    #[error("not connected to the broker: {0}")]
+    Disconnected(String),
+    /// It can never be sent.
+    #[error("the message cannot be sent: {0}")]
+    Invalid(String),
+}
+
+/// Publishes with confirms.
+pub trait Publish: Send + Sync {
+    /// Publishes, and returns when the broker has confirmed it. While the broker blocks publishers the clock of
+    /// `limit` stands still.
+    fn publish(&self, to: Destination, message: Message, limit: Duration) -> BoxFuture<'_, Result<(), PublishError>>;
+
+    /// Whether a publish could be written now. While it could not, no launch begins: its result would have nowhere to
+    /// go.
+    fn is_ready(&self) -> bool;
+}
+
+/// Whether, and how much, to consume.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Appetite {
+    /// Take nothing; what was taken can still be settled.
+    Nothing,
+    /// Take up to this many unacknowledged messages of each lane.
+    Prefetch(u16),
+}
+
+/// The stream of deliveries, one and the same across sessions.
+#[derive(Debug)]
+pub struct Intake {
+    /// Deliveries of each lane, in the order of [`Lane::ALL`].
+    pub lanes: [mpsc::UnboundedReceiver<Delivery>; 2],
+    /// What the consumer is asked to take.
+    pub appetite: watch::Sender<Appetite>,
+    /// What it takes: follows when the broker has heard of it. From `Nothing` on no delivery comes that is not in `lanes`.
+    pub taking: watch::Receiver<Appetite>,
+}
+
+/// How one side of the broker is doing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Link {
+    /// Not there, with the reason in a sentence.
+    Down(String),
+    /// Works.
+    Up,
+    /// Connected, and the broker takes no publishes (memory or disk alarm), with the broker's reason.
+    Blocked(String),
+}
+
+impl Link {
+    /// Whether it works.
+    pub fn is_up(&self) -> bool {
+        *self == Self::Up
+    }
+}
+
+/// What the broker's side of the program reports, for readiness and metrics.
+#[derive(Clone, Debug)]
+pub struct Observed {
+    /// The side that consumes and acknowledges.
+    pub consuming: watch::Receiver<Link>,
+    /// The side that publishes.
+    pub publishing: watch::Receiver<Link>,
+    /// What else was seen; changed every few seconds.
+    pub queues: watch::Receiver<QueueReport>,
+}
+
+/// Facts about the queues.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct QueueReport {
+    /// Messages ready in each queue; `None` when the queue does not answer.
+    pub messages: Vec<(&'static str, Option<u32>)>,
+    /// How late the last canary came out of the delay ladder, in seconds; grows while one is overdue.
+    pub delay_lag: f64,
+    /// Consumers on the lanes that are not ours.
+    pub other_consumers: u32,
+}

@@ -1,0 +1,191 @@
+//! The command line.
+//!
+//! Exit codes: 0 done, 1 it failed, 2 usage or configuration, 130 and 143 on signals.
+
+mod check;
+mod publish;
+mod topology;
+mod worker;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{Config, ConfigError, Override, Source};
+use crate::shutdown::{self, ProcessSignals, Signal};
+use crate::{simulator, telemetry};
+
+/// Launches Genesys Cloud Architect flows in bulk: from a queue, under the rate limit, with every job accounted for.
+#[derive(Parser, Debug)]
+#[command(name = "flowlaunch", version, max_term_width = 100)]
+#[command(after_help = "First steps, with a RabbitMQ at hand and nothing really launched:
+  flowlaunch simulator &           stands in for the API
+  export FLOWLAUNCH_BROKER__URL=amqp://guest:guest@127.0.0.1:5672/%2f
+  export FLOWLAUNCH_API__BASE_URL=http://127.0.0.1:8080
+  export FLOWLAUNCH_API__LOGIN_URL=http://127.0.0.1:8080
+  export FLOWLAUNCH_API__CLIENT_ID=demo
+  export FLOWLAUNCH_API__CLIENT_SECRET=demo-secret
+  flowlaunch check                 says whether all of it works
+  flowlaunch publish jobs.jsonl    one job a line: flowlaunch publish --help
+  flowlaunch worker                launches them; Ctrl-C stops it
+
+Settings come from flowlaunch.toml, then the environment
+(FLOWLAUNCH_<SECTION>__<KEY>), then --set. Secrets are never given as arguments.
+
+Exit codes: 0 done, 1 it failed, 2 usage or configuration (nothing was tried),
+130 and 143 ended by SIGINT and SIGTERM.")]
+struct Cli {
+    /// Read settings from this file instead of flowlaunch.toml.
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// Override a setting, such as --set limits.rate=60/min. Can be given more than once.
+    #[arg(long = "set", global = true, value_name = "KEY=VALUE", value_parser = parse_override)]
+    overrides: Vec<Override>,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Pull jobs from the lanes and launch them, until stopped.
+    #[command(
+        after_help = "Needs a RabbitMQ (broker.url) and the API's client (api.*): `flowlaunch check`\n\
+        says what is missing. Metrics and probes are served on admin.listen,\n\
+        127.0.0.1:9464: /metrics, /readyz, /livez, /status.\n\n\
+        A broker that is away is waited for. A wrong password, a queue that stands with\n\
+        other arguments or a port in use ends the start, before anything is consumed.\n\n\
+        SIGTERM or SIGINT: stops taking jobs, finishes what is in flight within\n\
+        worker.drain_timeout, gives the rest back, exit code 0. A second signal ends at\n\
+        once; the broker then redelivers what was in flight."
+    )]
+    Worker,
+    /// Publish jobs, one a line, from a file or standard input into a lane.
+    Publish(publish::Args),
+    /// Show the broker's objects, or make them.
+    Topology(topology::Args),
+    /// Say what is set, and whether broker and API will do. Launches nothing.
+    Check(check::Args),
+    /// Stand in for the API: for tests, demos and staging.
+    Simulator(Box<simulator::Args>),
+}
+
+/// How a command can end badly.
+#[derive(Debug)]
+enum Failed {
+    /// Usage or configuration: exit code 2.
+    Usage(anyhow::Error),
+    /// It was tried and did not work: exit code 1.
+    Work(anyhow::Error),
+    /// It was stopped by a signal: 130 or 143.
+    Signal(Signal),
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Failed {
+    fn from(error: E) -> Self {
+        let error = error.into();
+        if error.is::<ConfigError>() {
+            Self::Usage(error)
+        } else {
+            Self::Work(error)
+        }
+    }
+}
+
+fn parse_override(text: &str) -> Result<Override, String> {
+    let (key, value) = text
+        .split_once('=')
+        .ok_or("it looks like KEY=VALUE, for example limits.rate=60/min")?;
+    if matches!(key, "api.client_secret" | "broker.url") && (key != "broker.url" || value.contains('@')) {
+        return Err(format!(
+            "{key} holds a secret, and arguments can be read by others on this machine: use the environment or a file"
+        ));
+    }
+    Ok(Override {
+        key: key.to_owned(),
+        value: value.to_owned(),
+        flag: "--set".to_owned(),
+    })
+}
+
+/// The command line as it is parsed, for tests that hold the documents to it.
+pub fn command_line() -> clap::Command {
+    <Cli as clap::CommandFactory>::command()
+}
+
+/// Parses the arguments, runs the command, and says how it ended.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    // Nothing installs a provider twice: this is the only place.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return complain(&Failed::Work(anyhow::anyhow!("cannot start the runtime: {error}"))),
+    };
+    let ended = runtime.block_on(run(cli));
+    // Not by dropping it: that would wait for a read of the standard input that a signal has cut short.
+    runtime.shutdown_background();
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failed) => complain(&failed),
+    }
+}
+
+async fn run(cli: Cli) -> Result<(), Failed> {
+    let stop = CancellationToken::new();
+    let signals = ProcessSignals::listen().context("cannot listen for signals")?;
+    // A worker that drained has done what it was told; whatever else is stopped half-way has not.
+    let worker = matches!(cli.command, Command::Worker | Command::Simulator(_));
+    match shutdown::run(command(cli, stop.clone()), &stop, signals).await {
+        Ok((done, None)) => done,
+        Ok((done, Some(_))) if worker => done,
+        Ok((done, Some(signal))) => done.and(Err(Failed::Signal(signal))),
+        Err(signal) => Err(Failed::Signal(signal)),
+    }
+}
+
+async fn command(cli: Cli, stop: CancellationToken) -> Result<(), Failed> {
+    if let Command::Simulator(args) = cli.command {
+        if cli.config.is_some() || !cli.overrides.is_empty() {
+            return Err(Failed::Usage(anyhow::anyhow!(
+                "the simulator reads no settings, only its own flags: leave out --config and --set"
+            )));
+        }
+        let start = (*args).into_start().map_err(Failed::Usage)?;
+        simulator::serve(start, stop).await?;
+        return Ok(());
+    }
+    let config = Config::load(cli.config.as_deref(), &cli.overrides)?;
+    let mut log = config.log.clone();
+    // A command that ends by itself says in its last line what went wrong: the story of its connection is noise there.
+    if !matches!(cli.command, Command::Worker) && config.source_of("log.filter") == Source::Default {
+        "error".clone_into(&mut log.filter);
+    }
+    telemetry::init(&log).map_err(|error| Failed::Usage(error.into()))?;
+    match cli.command {
+        Command::Worker => worker::run(config, stop).await,
+        Command::Publish(args) => publish::run(config, args, stop).await,
+        Command::Topology(args) => topology::run(config, args).await,
+        Command::Check(args) => check::run(config, args).await,
+        Command::Simulator(_) => Ok(()),
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "this is where errors reach the person")]
+fn complain(failed: &Failed) -> ExitCode {
+    match failed {
+        Failed::Usage(error) => {
+            eprintln!("flowlaunch: {error:#}");
+            ExitCode::from(2)
+        }
+        Failed::Work(error) => {
+            eprintln!("flowlaunch: {error:#}");
+            ExitCode::FAILURE
+        }
+        Failed::Signal(signal) => ExitCode::from(signal.exit_code()),
+    }
+}

@@ -1,0 +1,150 @@
+//! A broker that a test holds in its hand: the ports, without a server and without a clock.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use flowlaunch::broker::{
+    Appetite, BoxFuture, Delivery, Destination, Hold, Intake, Link, Message, Observed, Publish, PublishError,
+    QueueReport, Settlement,
+};
+use flowlaunch::lane::Lane;
+use tokio::sync::{mpsc, watch};
+
+/// The bulk lane, and everything that is published.
+#[derive(Debug)]
+pub struct Scripted {
+    state: Mutex<State>,
+    bulk: mpsc::UnboundedSender<Delivery>,
+    appetite: watch::Receiver<Appetite>,
+    /// Ends never, so that the normal lane stays open.
+    _normal: mpsc::UnboundedSender<Delivery>,
+    _links: (watch::Sender<Link>, watch::Sender<QueueReport>),
+}
+
+/// What a test sees of it.
+#[derive(Debug, Default)]
+pub struct State {
+    pub ready: VecDeque<(Message, u32)>,
+    pub unacked: usize,
+    pub acked: usize,
+    pub returned: usize,
+    pub published: Vec<(Destination, Message)>,
+}
+
+impl Scripted {
+    pub fn start(jobs: impl IntoIterator<Item = Message>) -> (Arc<Self>, Intake, Observed) {
+        let (bulk, bulk_inbox) = mpsc::unbounded_channel();
+        let (normal, normal_inbox) = mpsc::unbounded_channel();
+        let (asked, appetite) = watch::channel(Appetite::Nothing);
+        let (up, link) = watch::channel(Link::Up);
+        let (report, queues) = watch::channel(QueueReport::default());
+        let ready = jobs.into_iter().map(|message| (message, 0)).collect();
+        let scripted = Arc::new(Self {
+            state: Mutex::new(State {
+                ready,
+                ..State::default()
+            }),
+            bulk,
+            appetite,
+            _normal: normal,
+            _links: (up, report),
+        });
+        let intake = Intake {
+            lanes: [normal_inbox, bulk_inbox],
+            // What is asked is followed at once.
+            taking: asked.subscribe(),
+            appetite: asked,
+            // What is asked for is so at once.
+        };
+        let observed = Observed {
+            consuming: link.clone(),
+            publishing: link,
+            queues,
+        };
+        (scripted, intake, observed)
+    }
+
+    pub fn look(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+
+    pub fn consumes(&self) -> bool {
+        *self.appetite.borrow() != Appetite::Nothing
+    }
+
+    /// Delivers what is ready, as far as the consumer takes it, for ever.
+    pub async fn run(self: Arc<Self>) {
+        let mut appetite = self.appetite.clone();
+        loop {
+            self.deliver();
+            if appetite.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    fn deliver(self: &Arc<Self>) {
+        let prefetch = match *self.appetite.borrow() {
+            Appetite::Nothing => 0,
+            Appetite::Prefetch(most) => usize::from(most),
+        };
+        loop {
+            let mut state = self.look();
+            if state.unacked >= prefetch {
+                return;
+            }
+            let Some((message, count)) = state.ready.pop_front() else {
+                return;
+            };
+            state.unacked += 1;
+            drop(state);
+            let hold = Arc::new(Held {
+                broker: self.clone(),
+                message: message.clone(),
+                count,
+            });
+            let delivery = Delivery::new(message, Lane::Bulk, count > 0, count, hold);
+            // An error is a worker that is gone: the delivery, dropped, settles itself.
+            let _ = self.bulk.send(delivery);
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Held {
+    broker: Arc<Scripted>,
+    message: Message,
+    count: u32,
+}
+
+impl Hold for Held {
+    fn is_alive(&self) -> bool {
+        true
+    }
+
+    fn settle(&self, how: Settlement) {
+        let mut state = self.broker.look();
+        state.unacked -= 1;
+        match how {
+            Settlement::Ack => state.acked += 1,
+            Settlement::Return => {
+                state.returned += 1;
+                state.ready.push_back((self.message.clone(), self.count + 1));
+            }
+        }
+        drop(state);
+        self.broker.deliver();
+    }
+}
+
+impl Publish for Scripted {
+    fn publish(&self, to: Destination, message: Message, _: Duration) -> BoxFuture<'_, Result<(), PublishError>> {
+        self.look().published.push((to, message));
+        Box::pin(async { Ok(()) })
+    }
+
+    fn is_ready(&self) -> bool {
+        true
+    }
+}

@@ -1,0 +1,276 @@
+//! The delay ladder on a real broker: never early, late within its bound, nothing held up, nothing lost.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test stops at what it did not expect, and prints its figures"
+)]
+
+mod common;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use common::wait::{LONG, eventually};
+use common::{Amqp as Hand, Node, Prefix, shared};
+use flowlaunch::broker::amqp::{Amqp, Site};
+use flowlaunch::broker::settings::{Declare, Settings};
+use flowlaunch::broker::topology::{LEVELS, Leg, Names};
+use flowlaunch::broker::{
+    Appetite, Delivery, Destination, Intake, Lane, Link, Message, Properties, PublishError, Settlement,
+};
+
+/// DESIGN's bound for an idle broker, beyond the rounding up of the last leg (which is itself within two seconds).
+const LATE: Duration = Duration::from_secs(2);
+
+struct Rig {
+    site: Arc<Site>,
+    broker: Amqp,
+    intake: Intake,
+    names: Names,
+    hand: Hand,
+    _prefix: Prefix,
+}
+
+impl Rig {
+    async fn new(node: &Node, story: &str) -> Self {
+        let prefix = Prefix::new(node, story);
+        let site = Arc::new(Site::new(&settings(node, &prefix), Duration::from_secs(3600)).unwrap());
+        let (broker, intake) = Amqp::start(site.clone());
+        let rig = Self {
+            site,
+            broker,
+            intake,
+            names: Names::new(prefix.name()),
+            hand: Hand::connect(node.url()).await,
+            _prefix: prefix,
+        };
+        let observed = rig.broker.observed();
+        for mut link in [observed.consuming, observed.publishing] {
+            tokio::time::timeout(LONG, link.wait_for(Link::is_up))
+                .await
+                .unwrap()
+                .unwrap();
+        }
+        rig
+    }
+
+    /// Publishing alone: a consumer would notice what is deleted, and declare it again.
+    async fn publishing(node: &Node, story: &str) -> Self {
+        let mut rig = Self::new(node, story).await;
+        let publisher = Amqp::publisher_only(rig.site.clone());
+        std::mem::replace(&mut rig.broker, publisher).stop().await;
+        rig
+    }
+
+    fn consume(&self) {
+        self.intake.appetite.send_replace(Appetite::Prefetch(1000));
+    }
+
+    async fn delay(&self, lane: Lane, delay: Duration, id: &str) -> Result<(), PublishError> {
+        let properties = Properties {
+            message_id: Some(id.to_owned()),
+            ..Properties::default()
+        };
+        let message = Message {
+            body: id.to_owned().into(),
+            properties,
+        };
+        self.broker
+            .publisher()
+            .publish(Destination::Delay(lane, delay), message, LONG)
+            .await
+    }
+
+    async fn next(&mut self, lane: Lane) -> Delivery {
+        let inbox = &mut self.intake.lanes[usize::from(lane == Lane::Bulk)];
+        tokio::time::timeout(LONG, inbox.recv())
+            .await
+            .expect("a delivery")
+            .unwrap()
+    }
+}
+
+fn settings(node: &Node, prefix: &Prefix) -> Settings {
+    Settings {
+        url: node.url().into(),
+        prefix: prefix.name().to_owned(),
+        declare: Declare::Create,
+        ca_file: None,
+        client_cert_file: None,
+        client_key_file: None,
+    }
+}
+
+fn id(delivery: &Delivery) -> String {
+    delivery.message.properties.message_id.clone().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn five_hundred_random_delays_arrive_in_time() {
+    let mut rig = Rig::new(&shared(), "ladder").await;
+    rig.consume();
+    let mut delays: Vec<(Duration, Instant)> = Vec::new();
+    for n in 0..500 {
+        let delay = Duration::from_millis(200 + rand::random_range(0..19_800));
+        // The clock starts before the publish: early would be seen, and the confirm's own time counts as late.
+        delays.push((delay, Instant::now()));
+        rig.delay(Lane::Bulk, delay, &n.to_string()).await.unwrap();
+    }
+    let mut beyond = Vec::new();
+    for _ in 0..500 {
+        let delivery = rig.next(Lane::Bulk).await;
+        let n: usize = id(&delivery).parse().unwrap();
+        let (delay, sent) = delays[n];
+        let took = sent.elapsed();
+        assert!(took >= delay, "message {n} was {:?} early", delay - took);
+        beyond.push(took - Leg::new(delay).duration());
+        delivery.settle(Settlement::Ack);
+    }
+    beyond.sort_unstable();
+    let (median, worst) = (beyond[250], beyond[499]);
+    println!("500 delays of 0.2 to 20 s: beyond the rounding {median:?} at the median, {worst:?} at most");
+    assert!(worst < LATE, "a message was {worst:?} late beyond the rounding");
+    rig.broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_delay_published_first_does_not_hold_up_a_short_one() {
+    let mut rig = Rig::new(&shared(), "no-wait").await;
+    rig.consume();
+    rig.delay(Lane::Normal, Duration::from_secs(3600), "long")
+        .await
+        .unwrap();
+    rig.delay(Lane::Normal, Duration::from_secs(8), "middle").await.unwrap();
+    rig.delay(Lane::Normal, Duration::from_millis(500), "short")
+        .await
+        .unwrap();
+    for wanted in ["short", "middle"] {
+        let delivery = rig.next(Lane::Normal).await;
+        assert_eq!(id(&delivery), wanted);
+        delivery.settle(Settlement::Ack);
+    }
+    rig.broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_lane_jams_nothing_and_loses_nothing() {
+    let rig = Rig::publishing(&shared(), "jam").await;
+    for n in 0..200 {
+        rig.delay(Lane::Bulk, Duration::from_secs(8), &format!("bulk-{n}"))
+            .await
+            .unwrap();
+    }
+    for n in 0..20 {
+        rig.delay(Lane::Normal, Duration::from_secs(8), &format!("normal-{n}"))
+            .await
+            .unwrap();
+    }
+    let bulk = rig.names.lane(Lane::Bulk);
+    let channel = rig.hand.channel();
+    channel
+        .queue_delete(bulk.as_str().into(), lapin::options::QueueDeleteOptions::default())
+        .await
+        .unwrap();
+    rig.hand.wait_count(&rig.names.lane(Lane::Normal), 20).await;
+    // What was for the deleted lane is kept, where it can be seen. (Nothing was due before the deletion.)
+    rig.hand.wait_count(&rig.names.dead(), 200).await;
+    rig.broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_level_loses_nothing_and_shows() {
+    let rig = Rig::publishing(&shared(), "level").await;
+    let channel = rig.hand.channel();
+    let level = Leg::new(Duration::from_secs(1)).level();
+    let queue = rig.names.delay(level);
+    channel
+        .queue_delete(queue.as_str().into(), lapin::options::QueueDeleteOptions::default())
+        .await
+        .unwrap();
+    // Confirmed: the alternate exchange takes it.
+    rig.delay(Lane::Normal, Duration::from_secs(1), "gone").await.unwrap();
+    rig.hand.wait_count(&rig.names.dead(), 1).await;
+    // So does the dead-lettering of a level above it (1.25 s is level 2 and level 0; 2.5 s is levels 3 and 1).
+    let upper = Duration::from_millis(3000);
+    assert_eq!(Leg::new(upper).duration(), upper);
+    rig.delay(Lane::Normal, upper, "falls").await.unwrap();
+    rig.hand.wait_count(&rig.names.dead(), 2).await;
+    rig.broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn x_death_never_grows_however_often_a_job_is_delayed() {
+    let mut rig = Rig::new(&shared(), "x-death").await;
+    rig.consume();
+    rig.delay(Lane::Normal, Duration::from_millis(750), "again")
+        .await
+        .unwrap();
+    let mut sizes = Vec::new();
+    for _ in 0..8 {
+        let delivery = rig.next(Lane::Normal).await;
+        let deaths = match delivery.message.properties.headers.get("x-death") {
+            Some(flowlaunch::broker::Value::List(deaths)) => deaths.len(),
+            other => panic!("no x-death: {other:?}"),
+        };
+        sizes.push(deaths);
+        // As the worker does: what a copy carries is a closed list.
+        let headers = flowlaunch::broker::Headers(delivery.message.properties.headers.carried().into_owned());
+        let properties = Properties {
+            headers,
+            ..delivery.message.properties.clone()
+        };
+        let copy = Message {
+            body: delivery.message.body.clone(),
+            properties,
+        };
+        let to = Destination::Delay(Lane::Normal, Duration::from_millis(750));
+        rig.broker.publisher().publish(to, copy, LONG).await.unwrap();
+        delivery.settle(Settlement::Ack);
+    }
+    assert!(
+        sizes.iter().all(|size| *size == 2),
+        "two hops are two entries, for ever: {sizes:?}"
+    );
+    rig.broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn twenty_thousand_due_at_once_pass() {
+    let rig = Rig::new(&shared(), "flood").await;
+    let publisher = rig.broker.publisher();
+    let began = Instant::now();
+    let batch = 500;
+    for n in 0..20_000 / batch {
+        let sent = (0..batch).map(|m| {
+            // All due at the same moment, 10 s after the first.
+            let left = Duration::from_secs(10).saturating_sub(began.elapsed());
+            let message = Message {
+                body: format!("{n}-{m}").into(),
+                properties: Properties::default(),
+            };
+            publisher.publish(Destination::Delay(Lane::Bulk, left), message, LONG)
+        });
+        for sent in futures_util::future::join_all(sent).await {
+            sent.unwrap();
+        }
+    }
+    let bulk = rig.names.lane(Lane::Bulk);
+    let all = eventually(
+        "20,000 messages in the lane",
+        Duration::from_secs(120),
+        async || match rig.hand.count(&bulk).await {
+            Some(20_000) => Ok(began.elapsed()),
+            other => Err(other),
+        },
+    )
+    .await;
+    println!("20,000 due at once: all there after {all:?}");
+    assert_eq!(rig.hand.count(&rig.names.dead()).await, Some(0));
+    let mut left = 0;
+    for level in 0..LEVELS {
+        left += rig.hand.count(&rig.names.delay(level)).await.unwrap();
+    }
+    assert!(left <= 1, "{left} messages in the ladder: one may be the canary");
+    rig.broker.stop().await;
+}
