@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use anyhow::Context as _;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -170,7 +171,8 @@ pub async fn worker(config: Config, stop: CancellationToken) -> anyhow::Result<D
         concurrency = config.limits.concurrency,
         "working"
     );
-    let drained = worker.run().await;
+    // Not on this, the main thread, which would have to be woken from the runtime's own for every job.
+    let drained = tasks.spawn(worker.run()).await.context("the worker died")?;
     // The broker goes last: it carries the acknowledgements of what was just finished.
     broker.stop().await;
     closing.cancel();
