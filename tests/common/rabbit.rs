@@ -280,13 +280,16 @@ impl Drop for Rabbit {
     }
 }
 
+/// So few that what a failed test said itself is not pushed out of sight.
+const TAIL: usize = 12;
+
 /// The last lines of a file.
 pub fn tail(path: &Path) -> String {
     let text = std::fs::read(path)
         .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
         .unwrap_or_default();
     let lines: Vec<&str> = text.lines().collect();
-    lines[lines.len().saturating_sub(40)..].join("\n")
+    lines[lines.len().saturating_sub(TAIL)..].join("\n")
 }
 
 /// A `broker.prefix` of the test's own on a node; what bears it is deleted at the end.
