@@ -13,7 +13,7 @@ use lapin::types::FieldTable;
 use lapin::{Channel, Connection};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::super::message::{Message, Properties, Value};
 use super::super::topology::{CANARY, LEVELS, Names};
@@ -25,6 +25,8 @@ const COUNT_EVERY: Duration = Duration::from_secs(5);
 const CANARY_EVERY: Duration = Duration::from_secs(60);
 /// A queue without a leader (its node was killed just after declaring it) never answers.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
+/// A canary that is later than this is told of, again each time that as much has passed.
+const LATE: Duration = Duration::from_secs(30);
 const SENT: &str = "x-flowlaunch-sent-ms";
 
 /// Watches until the connection fails.
@@ -126,6 +128,7 @@ async fn canary(
     let mut look = interval(COUNT_EVERY);
     // The oldest of ours that has not come back: while it is overdue, the lag grows.
     let mut expected: Option<Instant> = None;
+    let mut told = 0;
     loop {
         tokio::select! {
             _ = send.tick() => {
@@ -141,12 +144,25 @@ async fn canary(
                     let took = Timestamp::now().as_millisecond().saturating_sub(sent);
                     let lag = took as f64 / 1000.0 - CANARY.duration().as_secs_f64();
                     expected = None;
+                    if std::mem::take(&mut told) > 0 {
+                        info!("the delay ladder works again");
+                    }
                     report.send_modify(|report| report.delay_lag = lag.max(0.0));
                 }
             }
             _ = look.tick() => {
                 if let Some(overdue) = expected.and_then(|due| Instant::now().checked_duration_since(due)) {
                     report.send_modify(|report| report.delay_lag = report.delay_lag.max(overdue.as_secs_f64()));
+                    let late = overdue.as_secs() / LATE.as_secs();
+                    if late > told {
+                        told = late;
+                        warn!(
+                            seconds = overdue.as_secs(),
+                            "the delay ladder stands still: what is delayed is safe, and comes when the broker's \
+                             dead-lettering goes on; when it does not by itself, restart the node that leads {}.*",
+                            names.delay(0).trim_end_matches(".00")
+                        );
+                    }
                 }
             }
         }
