@@ -11,14 +11,16 @@ mod common;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use common::jobs::apply_topology;
 use common::wait::{LONG, eventually};
-use common::{Amqp as Hand, Node, Prefix, shared};
+use common::{Amqp as Hand, Node, Prefix, Rabbit, Worker, shared};
 use flowlaunch::broker::amqp::{Amqp, Site};
 use flowlaunch::broker::settings::{Declare, Settings};
 use flowlaunch::broker::topology::{LEVELS, Leg, Names};
 use flowlaunch::broker::{
     Appetite, Delivery, Destination, Intake, Lane, Link, Message, Properties, PublishError, Settlement,
 };
+use lapin::options::QueueDeleteOptions;
 
 /// DESIGN's bound for an idle broker, beyond the rounding up of the last leg (which is itself within two seconds).
 const LATE: Duration = Duration::from_secs(2);
@@ -273,4 +275,53 @@ async fn twenty_thousand_due_at_once_pass() {
     }
     assert!(left <= 1, "{left} messages in the ladder: one may be the canary");
     rig.broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ladder_that_stands_still_is_told_and_a_restart_of_the_broker_mends_it() {
+    let mut rabbit = Rabbit::start().await;
+    let node = rabbit.node().clone();
+    let prefix = Prefix::new(&node, "still");
+    let names = Names::new(prefix.name());
+    apply_topology(&node, prefix.name());
+    let hand = Hand::connect(node.url()).await;
+    // A destination that takes nothing holds up the queue before it for all destinations.
+    let full = format!("{prefix}.full");
+    hand.declare_full(&full).await;
+    hand.bind(&full, &names.due(), "#.full").await;
+    let shortest = Leg::new(Duration::from_millis(1));
+    let stuck = (0..200).map(|_| b"stuck".to_vec());
+    hand.publish_all(&names.delay(shortest.level()), &shortest.routing_key("full"), stuck)
+        .await;
+    // Jobs and the API play no part in this.
+    let nobody = "http://127.0.0.1:9";
+    let mut worker = Worker::builder(node.url(), prefix.name(), nobody, nobody).spawn();
+
+    eventually("the worker to tell", LONG, async || {
+        match told(&worker, "WARN", "stands still") {
+            Some(line) => Ok(line),
+            None => Err(worker.readyz().await),
+        }
+    })
+    .await;
+    let metrics = worker.metrics().await;
+    assert!(metrics.get("flowlaunch_delay_lag_seconds", &[]) > 60.0);
+    hand.channel()
+        .queue_delete(full.as_str().into(), QueueDeleteOptions::default())
+        .await
+        .unwrap();
+    rabbit.restart().await;
+    eventually("the worker to tell that it is over", LONG, async || {
+        told(&worker, "INFO", "works again").ok_or(())
+    })
+    .await;
+    let metrics = worker.metrics().await;
+    assert!(metrics.get("flowlaunch_delay_lag_seconds", &[]) < 60.0);
+    worker.kill();
+}
+
+fn told(worker: &Worker, level: &str, what: &str) -> Option<serde_json::Value> {
+    let told =
+        |line: &serde_json::Value| line["level"] == level && line["message"].as_str().is_some_and(|m| m.contains(what));
+    worker.log_lines().into_iter().find(told)
 }

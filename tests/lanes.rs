@@ -16,8 +16,7 @@ use common::wait::eventually;
 use common::worker::Builder;
 use common::{Amqp, LONG, Node, Prefix, Published, Sim, Worker, shared, worker};
 use lapin::BasicProperties;
-use lapin::options::{QueueBindOptions, QueueDeleteOptions};
-use lapin::types::{AMQPValue, FieldTable};
+use lapin::options::QueueDeleteOptions;
 use serde_json::json;
 
 struct Rig {
@@ -114,17 +113,8 @@ async fn a_strangers_full_queue_on_the_results_exchange_costs_no_job_anything_an
     let rig = Rig::new("full").await;
     let mut worker = rig.builder().ready().await;
     let stranger = rig.name("strangers-queue");
-    let mut limits = FieldTable::default();
-    limits.insert("x-max-length".into(), AMQPValue::LongInt(1));
-    limits.insert("x-overflow".into(), AMQPValue::LongString("reject-publish".into()));
-    rig.amqp.declare_with(&stranger, "classic", limits).await;
-    let (queue, exchange) = (stranger.as_str().into(), rig.name("results"));
-    let (options, arguments) = (QueueBindOptions::default(), FieldTable::default());
-    rig.amqp
-        .channel()
-        .queue_bind(queue, exchange.as_str().into(), "#".into(), options, arguments)
-        .await
-        .unwrap();
+    rig.amqp.declare_full(&stranger).await;
+    rig.amqp.bind(&stranger, &rig.name("results"), "#").await;
 
     rig.publish("normal", "job", JOBS).await;
     let times = wait_launched(&rig.sim, JOBS).await;

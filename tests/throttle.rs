@@ -12,8 +12,6 @@ mod common;
 use std::time::Duration;
 
 use common::{Amqp, LONG, Message, Prefix, SOON, Sim, Worker, shared, story};
-use lapin::options::QueueBindOptions;
-use lapin::types::FieldTable;
 use serde_json::{Value, json};
 
 /// What the ladder adds on an idle broker, what the backoff of a first throttling does, and something for a busy machine.
@@ -47,13 +45,7 @@ impl Throttling {
 async fn spy(amqp: &Amqp, prefix: &str) -> String {
     let queue = format!("{prefix}.spy");
     amqp.declare(&queue, "classic").await;
-    let due = format!("{prefix}.due");
-    let options = QueueBindOptions::default();
-    let key = "#.bulk".into();
-    amqp.channel()
-        .queue_bind(queue.as_str().into(), due.into(), key, options, FieldTable::default())
-        .await
-        .unwrap();
+    amqp.bind(&queue, &format!("{prefix}.due"), "#.bulk").await;
     queue
 }
 

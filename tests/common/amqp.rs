@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use lapin::options::{
     BasicAckOptions, BasicConsumeOptions, BasicGetOptions, BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions,
-    ExchangeDeleteOptions, QueueDeclareOptions, QueueDeleteOptions,
+    ExchangeDeleteOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
 };
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties};
@@ -123,6 +123,22 @@ impl Amqp {
             .queue_declare(queue.into(), QueueDeclareOptions::durable(), arguments)
             .await;
         declared.unwrap_or_else(|error| panic!("{queue}: {error}"));
+    }
+
+    pub async fn bind(&self, queue: &str, exchange: &str, key: &str) {
+        let (options, arguments) = (QueueBindOptions::default(), FieldTable::default());
+        self.channel
+            .queue_bind(queue.into(), exchange.into(), key.into(), options, arguments)
+            .await
+            .unwrap_or_else(|error| panic!("{queue} to {exchange}: {error}"));
+    }
+
+    /// A queue that has room for one message and refuses the next.
+    pub async fn declare_full(&self, queue: &str) {
+        let mut limits = FieldTable::default();
+        limits.insert("x-max-length".into(), AMQPValue::LongInt(1));
+        limits.insert("x-overflow".into(), AMQPValue::LongString("reject-publish".into()));
+        self.declare_with(queue, "classic", limits).await;
     }
 
     /// Publishes one message as mandatory, persistent unless the properties say otherwise, and awaits its confirm.

@@ -15,21 +15,28 @@ const PAUSE: Duration = Duration::from_millis(50);
 ///
 /// # Panics
 /// When it does.
-pub async fn eventually<T, S: Debug>(what: &str, deadline: Duration, mut look: impl AsyncFnMut() -> Result<T, S>) -> T {
+pub async fn eventually<T, S: Debug>(what: &str, deadline: Duration, look: impl AsyncFnMut() -> Result<T, S>) -> T {
+    match within(deadline, look).await {
+        Ok(found) => found,
+        Err(seen) => panic!("waited {deadline:?} for {what}; {seen}"),
+    }
+}
+
+/// `eventually` for what need not come: what it saw last, when time runs out.
+pub async fn within<T, S: Debug>(deadline: Duration, mut look: impl AsyncFnMut() -> Result<T, S>) -> Result<T, String> {
     let begun = Instant::now();
     let mut last = None;
     loop {
         // A look that hangs must not outlive the deadline either.
         let left = deadline.saturating_sub(begun.elapsed());
         match tokio::time::timeout(left, look()).await {
-            Ok(Ok(found)) => return found,
+            Ok(Ok(found)) => return Ok(found),
             Ok(Err(seen)) => last = Some(seen),
-            Err(_) => panic!("waited {deadline:?} for {what}; the last look did not end; before it: {last:?}"),
+            Err(_) => return Err(format!("the last look did not end; before it: {last:?}")),
         }
-        assert!(
-            begun.elapsed() < deadline,
-            "waited {deadline:?} for {what}; last seen: {last:?}"
-        );
+        if begun.elapsed() >= deadline {
+            return Err(format!("last seen: {last:?}"));
+        }
         tokio::time::sleep(PAUSE).await;
     }
 }

@@ -25,8 +25,8 @@ const COUNT_EVERY: Duration = Duration::from_secs(5);
 const CANARY_EVERY: Duration = Duration::from_secs(60);
 /// A queue without a leader (its node was killed just after declaring it) never answers.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
-/// A canary that is later than this is told of, again each time that as much has passed.
-const LATE: Duration = Duration::from_secs(30);
+/// When a canary is later than this, so is the next one: then it is told, and again each time that as much has passed.
+const LATE: Duration = Duration::from_secs(70);
 const SENT: &str = "x-flowlaunch-sent-ms";
 
 /// Watches until the connection fails.
@@ -144,7 +144,8 @@ async fn canary(
                     let took = Timestamp::now().as_millisecond().saturating_sub(sent);
                     let lag = took as f64 / 1000.0 - CANARY.duration().as_secs_f64();
                     expected = None;
-                    if std::mem::take(&mut told) > 0 {
+                    told = 0;
+                    if report.borrow().delay_lag >= LATE.as_secs_f64() {
                         info!("the delay ladder works again");
                     }
                     report.send_modify(|report| report.delay_lag = lag.max(0.0));
