@@ -15,7 +15,7 @@ use super::examine::Finding;
 use super::settle::{Verdict, settle};
 use super::{Context, Work, attempt};
 use crate::admit::bucket::Permit;
-use crate::admit::gate::{Observed, Probe, ProbeTicket, Stance};
+use crate::admit::gate::{Changes, Observed, Probe, ProbeTicket, Stance};
 use crate::admit::lanes::Turn;
 use crate::broker::{Appetite, Delivery, Intake, Lane};
 use crate::metrics::GiveBackReason;
@@ -45,6 +45,7 @@ pub(super) struct Dispatcher {
     returned: mpsc::UnboundedReceiver<Work>,
     held: [VecDeque<Work>; 2],
     turn: Turn,
+    gate_changes: Changes,
     permit: Option<Permit>,
     prefetch: u16,
     /// When a job was last sent on its way, or everything was given back.
@@ -59,6 +60,7 @@ impl Dispatcher {
         prefetch: u16,
     ) -> Self {
         Self {
+            gate_changes: context.gate.changes(),
             context,
             intake,
             returned,
@@ -145,7 +147,8 @@ impl Dispatcher {
                 let admission = Admission { slot, permit, ticket };
                 self.context
                     .tasks
-                    .spawn(attempt::attempt(self.context.clone(), work, admission));
+                    // Boxed: as it is, its 8 kB would be copied when the task begins and ends.
+                    .spawn(Box::pin(attempt::attempt(self.context.clone(), work, admission)));
             }
             permit => {
                 self.permit = permit;
@@ -174,7 +177,7 @@ impl Dispatcher {
                 if self.context.gate.report().halted.is_none() {
                     self.eat(Appetite::Prefetch(self.prefetch));
                 }
-                self.context.gate.changed(until).await;
+                self.gate_changes.wait(until).await;
                 None
             }
             Stance::Away { until } => {
@@ -200,8 +203,7 @@ impl Dispatcher {
 
     /// Gives back everything, takes nothing, until the gate changes or the time has come.
     async fn stay_away(&mut self, until: Instant) {
-        let gate = self.context.gate.clone();
-        let why = if gate.report().halted.is_some() {
+        let why = if self.context.gate.report().halted.is_some() {
             GiveBackReason::Halted
         } else {
             GiveBackReason::Gate
@@ -209,7 +211,7 @@ impl Dispatcher {
         self.eat(Appetite::Nothing);
         self.give_back_all(why);
         tokio::select! {
-            () = gate.changed(until) => {}
+            () = self.gate_changes.wait(until) => {}
             // What was on its way when consumption stopped.
             delivery = receive(&mut self.intake.lanes) => {
                 let delivery = self.context.count(delivery);
@@ -259,11 +261,10 @@ impl Dispatcher {
             }
             // Nothing is in hand.
             self.progress = Instant::now();
-            let gate = self.context.gate.clone();
             tokio::select! {
                 delivery = receive(&mut self.intake.lanes) => self.hold(delivery),
                 Some(work) = self.returned.recv() => self.held[lane_index(work.delivery.lane)].push_front(work),
-                () = gate.changed(Instant::now() + LOOK_AGAIN), if !probing => return None,
+                () = self.gate_changes.wait(Instant::now() + LOOK_AGAIN), if !probing => return None,
             }
         }
     }
