@@ -139,6 +139,27 @@ async fn tokens_revoked_under_64_concurrent_requests_cost_one_request_each() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_newer_token_that_is_dead_as_well_is_no_reason_to_halt() {
+    let rig = Rig::new("twice", &[], "unlimited").await;
+    // The slow one is refused with the first token, and then with one that another caller had minted meanwhile.
+    let slow = json!([{ "flowId": story::flow(0), "status": 401, "first": 2, "delaySeconds": 6 }]);
+    rig.sim.set_rules(&slow).await;
+    rig.publish(0, 1, &json!({})).await;
+    until("the slow call to be under way", SOON, async || {
+        rig.sim.stats().await["rules"][0]["hits"] == 1
+    })
+    .await;
+    rig.sim.revoke_tokens().await;
+    rig.publish(1, 1, &json!({})).await;
+    story::launched(&rig.sim, 1, SOON).await;
+    assert_eq!(rig.sim.stats().await["launches"], 1, "the slow one is still under way");
+    let tokens = rig.nobody_paid(2).await;
+    assert_eq!(tokens, 3);
+    assert_eq!(rig.answers("401").await, 3);
+    assert!(!rig.worker.log().contains("halted"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_token_endpoints_own_rate_limit_is_waited_out() {
     // One token in 5 s.
     let limit = ["--token-rate", "12/min", "--window-seconds", "5"];

@@ -29,13 +29,24 @@ const SHORTEST_USE: Duration = Duration::from_secs(1);
 pub struct AccessToken {
     header: HeaderValue,
     serial: u64,
+    asked_at: Instant,
 }
 
 impl AccessToken {
-    fn new(token: &SecretString, serial: u64) -> Option<Self> {
+    fn new(token: &SecretString, serial: u64, asked_at: Instant) -> Option<Self> {
         let mut header = HeaderValue::try_from(format!("Bearer {}", token.expose_secret())).ok()?;
         header.set_sensitive(true);
-        Some(Self { header, serial })
+        Some(Self {
+            header,
+            serial,
+            asked_at,
+        })
+    }
+
+    /// Whether it was minted at `moment` or later: then a 401 for it, after one for another token at that moment, is no
+    /// token's fault any more.
+    pub fn is_minted_since(&self, moment: Instant) -> bool {
+        self.asked_at >= moment
     }
 
     /// The value of the `Authorization` header: a cheap clone, marked as sensitive.
@@ -51,7 +62,7 @@ impl AccessToken {
 
     #[cfg(test)]
     pub(super) fn for_tests(token: &str) -> Self {
-        Self::new(&token.into(), 0).unwrap()
+        Self::new(&token.into(), 0, Instant::now()).unwrap()
     }
 }
 
@@ -222,7 +233,7 @@ impl Tokens {
         // Its life began, at the latest, when it was asked for.
         let (asked, asked_at) = (Instant::now(), Timestamp::now());
         let Minted { token, life } = self.login.mint().await?;
-        let token = AccessToken::new(&token, serial).ok_or_else(|| Failure {
+        let token = AccessToken::new(&token, serial, asked).ok_or_else(|| Failure {
             from_login: true,
             ..Failure::new(
                 Class::Unreachable,

@@ -42,7 +42,8 @@ pub(super) async fn attempt(context: Arc<Context>, work: Work, admission: Admiss
     conclude(&context, work, verdict).await;
 }
 
-/// One launch call; after a plain 401 a second one with a fresh token.
+/// One launch call; after a plain 401 another one with a newer token, until one was refused that was minted since the
+/// first 401.
 async fn launch(context: &Arc<Context>, work: &Work, admission: Admission) -> Tried {
     let Ok(job) = &work.job else {
         return Tried::Withdrawn;
@@ -62,21 +63,21 @@ async fn launch(context: &Arc<Context>, work: &Work, admission: Admission) -> Tr
         Ok(token) => token,
         Err(failure) => return context.failed(work, failure, ticket.as_ref()),
     };
-    let mut renewed = false;
+    let mut first_401: Option<Instant> = None;
     loop {
         let look = last_look(context, work, ticket.is_some());
         // A look that fails when the request is about to be written costs the connection; most fail already here.
         if !look() {
             context.bucket.pass_on(permit);
             // Before the first call nothing of it is ours to forget: a redelivery may be under way by now.
-            if let (Some(key), true) = (&work.key, renewed) {
+            if let (Some(key), true) = (&work.key, first_401.is_some()) {
                 context.ledger.forget(key);
             }
             return Tried::Withdrawn;
         }
         // From here on a second delivery of the same message must wait for what comes of this one.
         if let Some(key) = &work.key
-            && !renewed
+            && first_401.is_none()
             && !context.ledger.begin(key, work.may_be_known())
         {
             context.bucket.pass_on(permit);
@@ -101,17 +102,19 @@ async fn launch(context: &Arc<Context>, work: &Work, admission: Admission) -> Tr
                 return Tried::Withdrawn;
             }
         };
-        if failure.class != Class::Unauthorized || renewed {
+        let conclusive = first_401.is_some_and(|moment| token.is_minted_since(moment));
+        if failure.class != Class::Unauthorized || conclusive {
             return context.failed(work, failure, ticket.as_ref());
         }
         // A token can die long before it expires (15 idle minutes, in some organisations): one caller mints, the others
-        // wait, and the call is repeated at once, at no attempt, but not at no quota.
+        // wait, and the call is repeated at once, at no attempt, but not at no quota. The newer token may be one that was
+        // minted while this call was on its way, and be dead as well by now.
+        first_401.get_or_insert_with(Instant::now);
         token = match context.tokens.renew(&token).await {
             Ok(token) => token,
             Err(failure) => return context.failed(work, failure, ticket.as_ref()),
         };
         permit = context.bucket.take().await;
-        renewed = true;
     }
 }
 

@@ -194,5 +194,5 @@ async fn nothing_shows_a_token_or_a_secret() {
     assert!(!shown.contains("s3cret"), "{shown}");
     let shown = format!("{token:?} {:?} {:?}", rig.tokens, token.header());
     assert!(!shown.contains("t0ken"), "{shown}");
-    assert!(AccessToken::new(&"bad\ntoken".into(), 1).is_none());
+    assert!(AccessToken::new(&"bad\ntoken".into(), 1, Instant::now()).is_none());
 }
