@@ -15,8 +15,9 @@ use common::jobs::apply_topology;
 use common::wait::{LONG, eventually};
 use common::{Amqp as Hand, Node, Prefix, Rabbit, Worker, shared};
 use flowlaunch::broker::amqp::{Amqp, Site};
+use flowlaunch::broker::ladder::{LEVELS, Leg};
 use flowlaunch::broker::settings::{Declare, Settings};
-use flowlaunch::broker::topology::{LEVELS, Leg, Names};
+use flowlaunch::broker::topology::Names;
 use flowlaunch::broker::{
     Appetite, Delivery, Destination, Intake, Lane, Link, Message, Properties, PublishError, Settlement,
 };

@@ -7,6 +7,7 @@
 //! - [`Publish`] returns only when the broker has confirmed that the message is safe at its next place.
 
 pub mod amqp;
+pub mod ladder;
 pub mod message;
 pub mod settings;
 pub mod topology;
@@ -102,7 +103,7 @@ pub enum Destination {
     /// Into a lane, at once.
     Lane(Lane),
     /// Into a lane, after a while. The broker may bring it early when the delay is long (see
-    /// [`topology::Leg`]); it is the worker that then delays it again.
+    /// [`ladder::Leg`]); it is the worker that then delays it again.
     Delay(Lane, Duration),
     /// To the dead letters.
     Dead,

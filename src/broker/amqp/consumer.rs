@@ -7,22 +7,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
-use lapin::message::Delivery as Delivered;
-use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicGetOptions, BasicQosOptions};
 use lapin::protocol::{AMQPErrorKind, AMQPHardError};
-use lapin::types::FieldTable;
-use lapin::{Channel, Connection, ErrorKind, Event};
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use lapin::{Connection, ErrorKind, Event};
+use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
-use super::super::{Appetite, Delivery, Hold, Lane, Link, QueueReport, Settlement};
-use super::ack::{self, Order};
+use super::super::{Appetite, Delivery, Lane, Link, QueueReport};
+use super::lane_session::LaneSession;
 use super::publisher::Publisher;
 use super::supervise::{Ended, Session};
-use super::{Site, convert, declare, monitor};
+use super::{Site, declare, monitor};
 
 /// How long the lanes must be empty until a session that goes one by one trusts them again.
 const QUIET: Duration = Duration::from_secs(2);
@@ -44,38 +41,6 @@ pub(super) struct Consumer {
     /// comes again; so the next sessions take one message at a time, and only the culprit pays until the broker's
     /// delivery limit makes it a dead letter.
     suspicious: bool,
-}
-
-/// One lane in one session.
-struct LaneSession {
-    lane: Lane,
-    queue: String,
-    channel: Channel,
-    orders: mpsc::UnboundedSender<Order>,
-    consumer: Option<lapin::Consumer>,
-}
-
-/// How a delivery is settled over AMQP.
-#[derive(Debug)]
-struct Tag {
-    tag: u64,
-    alive: Arc<AtomicBool>,
-    orders: mpsc::UnboundedSender<Order>,
-    settled: Option<Arc<Notify>>,
-}
-
-impl Hold for Tag {
-    fn is_alive(&self) -> bool {
-        self.alive.load(Ordering::Acquire)
-    }
-
-    fn settle(&self, how: Settlement) {
-        // An error means that the session is over: the broker has taken the message back already.
-        let _ = self.orders.send(Order::Settle(self.tag, how));
-        if let Some(settled) = &self.settled {
-            settled.notify_one();
-        }
-    }
 }
 
 /// Marks the session's deliveries as lost when the session ends, however it ends.
@@ -153,10 +118,7 @@ impl Consumer {
         if ended.is_ok() {
             // A clean end: what is settled is written, then the channel's closing returns the rest to its lane.
             for lane in &lanes {
-                let (done, flushed) = oneshot::channel();
-                if lane.orders.send(Order::Flush(done)).is_ok() {
-                    let _ = timeout(CLOSE_LIMIT, flushed).await;
-                }
+                let _ = timeout(CLOSE_LIMIT, lane.flush()).await;
             }
         }
         ended
@@ -185,14 +147,11 @@ impl Consumer {
                     self.taking.send_replace(wanted);
                     continue;
                 }
-                delivered = next(&mut normal.consumer) => (normal, delivered, &self.lanes[0]),
-                delivered = next(&mut bulk.consumer) => (bulk, delivered, &self.lanes[1]),
+                delivered = normal.next() => (normal, delivered, &self.lanes[0]),
+                delivered = bulk.next() => (bulk, delivered, &self.lanes[1]),
             };
             let (lane, delivered, out) = delivered;
-            match delivered {
-                Some(delivered) => lane.hand_on(delivered?, out, alive, None),
-                None => return Err(gone(&lane.queue)),
-            }
+            lane.hand_on(delivered?, out, alive, None);
         }
     }
 
@@ -222,19 +181,9 @@ impl Consumer {
             order.sort_by_key(|lane| read[*lane]);
             for index in order.into_iter().filter(|lane| read[*lane] <= in_danger) {
                 let (lane, out) = (&lanes[index], &self.lanes[index]);
-                let options = BasicGetOptions { no_ack: false };
                 // Told before the fetch: what it brings must not come to somebody who was told that nothing would.
                 self.taking.send_replace(Appetite::Prefetch(1));
-                if let Some(message) = lane.channel.basic_get(lane.queue.as_str().into(), options).await? {
-                    let settled = Arc::new(Notify::new());
-                    lane.hand_on(message.delivery, out, alive, Some(settled.clone()));
-                    settled.notified().await;
-                    // Written before the next fetch: that may bring what ends the session, and an acknowledgement that
-                    // is still gathered would be lost with it, each time, until the broker's limit takes the neighbour.
-                    let (done, flushed) = oneshot::channel();
-                    if lane.orders.send(Order::Flush(done)).is_ok() {
-                        let _ = flushed.await;
-                    }
+                if lane.fetch_one(out, alive).await? {
                     found = true;
                     read[index] += 1;
                     break;
@@ -311,107 +260,4 @@ async fn saw_unreadable(events: &mut Events<'_>) -> bool {
         }
     }
     false
-}
-
-/// The broker cancelled the consumer: its queue was deleted. The next session declares it again.
-fn gone(queue: &str) -> lapin::Error {
-    io::Error::other(format!(
-        "the broker cancelled the consumer of {queue}: was the queue deleted?"
-    ))
-    .into()
-}
-
-async fn next(consumer: &mut Option<lapin::Consumer>) -> Option<Result<Delivered, lapin::Error>> {
-    match consumer {
-        Some(consumer) => consumer.next().await,
-        None => std::future::pending().await,
-    }
-}
-
-impl LaneSession {
-    async fn open(
-        connection: &Connection,
-        lane: Lane,
-        site: &Site,
-        ackers: &TaskTracker,
-    ) -> Result<Self, lapin::Error> {
-        let channel = connection.create_channel().await?;
-        let (orders, inbox) = mpsc::unbounded_channel();
-        // An error while writing ends the connection, which the session's own loop sees.
-        ackers.spawn({
-            let channel = channel.clone();
-            async move {
-                if let Err(error) = ack::run(channel, inbox).await {
-                    tracing::debug!(%lane, %error, "settlements can no longer be written: the session is ending");
-                }
-            }
-        });
-        Ok(Self {
-            lane,
-            queue: site.names.lane(lane),
-            channel,
-            orders,
-            consumer: None,
-        })
-    }
-
-    /// Starts, stops or re-sizes the consumer.
-    async fn follow(
-        &mut self,
-        wanted: Appetite,
-        out: &mpsc::UnboundedSender<Delivery>,
-        alive: &Arc<AtomicBool>,
-    ) -> Result<(), lapin::Error> {
-        if let Some(mut consumer) = self.consumer.take() {
-            self.channel
-                .basic_cancel(consumer.tag(), BasicCancelOptions::default())
-                .await?;
-            // What came before the broker heard of it is ours all the same.
-            while let Some(delivered) = consumer.next().await {
-                self.hand_on(delivered?, out, alive, None);
-            }
-        }
-        if let Appetite::Prefetch(count) = wanted {
-            self.channel.basic_qos(count, BasicQosOptions::default()).await?;
-            let tag = format!("flowlaunch-{}-{}", self.lane, uuid::Uuid::new_v4());
-            let options = BasicConsumeOptions::default();
-            let consumer = self
-                .channel
-                .basic_consume(
-                    self.queue.as_str().into(),
-                    tag.as_str().into(),
-                    options,
-                    FieldTable::default(),
-                )
-                .await?;
-            self.consumer = Some(consumer);
-        }
-        Ok(())
-    }
-
-    fn hand_on(
-        &self,
-        delivered: Delivered,
-        out: &mpsc::UnboundedSender<Delivery>,
-        alive: &Arc<AtomicBool>,
-        settled: Option<Arc<Notify>>,
-    ) {
-        let (message, count) = convert::from_amqp(delivered.data, &delivered.properties);
-        // On a first delivery the header is not the broker's: a producer wrote it.
-        let count = if delivered.redelivered { count } else { 0 };
-        let hold = Tag {
-            tag: delivered.delivery_tag,
-            alive: alive.clone(),
-            orders: self.orders.clone(),
-            settled,
-        };
-        // Nobody listens any more only while the process ends; then the delivery's drop returns it.
-        let _ = out.send(Delivery::new(
-            message,
-            self.lane,
-            delivered.redelivered,
-            count,
-            Arc::new(hold),
-        ));
-    }
 }

@@ -6,11 +6,13 @@
 //! one is built from scratch with backoff, for ever. lapin's own recovery is not relied upon.
 
 mod ack;
+mod batches;
 pub mod connection;
 mod consumer;
 mod convert;
 pub mod declare;
 pub mod inspect;
+mod lane_session;
 mod monitor;
 mod publisher;
 mod supervise;

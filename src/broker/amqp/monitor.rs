@@ -15,8 +15,9 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tracing::{info, warn};
 
+use super::super::ladder::{CANARY, LEVELS};
 use super::super::message::{Message, Properties, Value};
-use super::super::topology::{CANARY, LEVELS, Names};
+use super::super::topology::Names;
 use super::super::{Lane, QueueReport};
 use super::publisher::Publisher;
 use super::{Site, convert};

@@ -1,50 +1,24 @@
 //! The publishing connection: every publish is persistent, confirmed and (but for results) mandatory.
-//!
-//! Publishes are gathered: while a batch waits for its confirms, those that come meanwhile make the next one. Alone, each
-//! would cost the broker a read, a write to disk and a confirm; a batch costs little more than one of them.
 
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
-use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
-use lapin::{BasicProperties, Channel, Confirmation, Event};
+use lapin::Event;
+use lapin::options::ConfirmSelectOptions;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, interval, sleep, sleep_until, timeout};
+use tokio::time::{Instant, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::super::topology::Leg;
+use super::super::ladder::Leg;
 use super::super::{BoxFuture, Destination, Link, Message, Publish, PublishError};
+use super::batches::{Batches, Inbox, Request, Route, SUSPICIOUS};
 use super::supervise::{Ended, Session};
 use super::{Site, convert, declare};
 
-/// When publishes that are meant to wait this long see no confirm of anything for as long, the session is no good, not
-/// just slow.
-const SUSPICIOUS: Duration = Duration::from_secs(10);
-/// The longest that a publish waits for the batch before it.
-const GATHER: Duration = Duration::from_millis(10);
 /// What is in flight when a session ends gets this long for its confirms.
 const LAST_CONFIRMS: Duration = Duration::from_secs(1);
-
-/// Where a message goes on the wire.
-struct Route {
-    exchange: String,
-    key: String,
-    mandatory: bool,
-}
-
-/// A publish on its way to the session.
-struct Request {
-    route: Route,
-    body: bytes::Bytes,
-    properties: BasicProperties,
-    /// Whoever asked waits for [`SUSPICIOUS`] or longer.
-    patient: bool,
-    /// Closed when whoever asked has given up: then it is not sent any more.
-    reply: oneshot::Sender<Result<(), PublishError>>,
-}
 
 /// The port.
 #[derive(Debug)]
@@ -61,20 +35,13 @@ pub(super) struct PublishSession {
     stop: CancellationToken,
 }
 
-/// What is not sent yet: it waits here for the next session, if need be.
-struct Inbox {
-    requests: mpsc::UnboundedReceiver<Request>,
-    /// The first of the next batch, and when it goes at the latest.
-    first: Option<(Request, Instant)>,
-}
-
 pub(super) fn pair(
     site: Arc<Site>,
     link: watch::Receiver<Link>,
     stop: CancellationToken,
 ) -> (Arc<Publisher>, PublishSession) {
     let (outbox, requests) = mpsc::unbounded_channel();
-    let inbox = Inbox { requests, first: None };
+    let inbox = Inbox::new(requests);
     let publisher = Arc::new(Publisher {
         site: site.clone(),
         outbox,
@@ -105,7 +72,7 @@ impl Session for PublishSession {
                     }
                     Some(Event::ConnectionUnblocked) => {
                         tracing::info!("the broker takes publishes again");
-                        batches.progress = Instant::now();
+                        batches.unblocked();
                         link.send_replace(Link::Up);
                     }
                     Some(Event::Error(error)) => break Err(error.into()),
@@ -127,151 +94,6 @@ impl Session for PublishSession {
         // Closing tells the broker that this is no crash.
         let _ = timeout(Duration::from_secs(2), connection.close(200, "bye".into())).await;
         ended
-    }
-}
-
-/// A publish that was sent: what came of it, and whether its sender is patient.
-type Sent<'a> = Pin<Box<dyn Future<Output = (Option<Result<(), PublishError>>, bool)> + Send + 'a>>;
-
-/// What one session has in flight.
-struct Batches<'a> {
-    channel: &'a Channel,
-    in_flight: FuturesUnordered<Sent<'a>>,
-    /// How many of them are waited for by patient senders.
-    patient: usize,
-    /// When a confirm came, or the first patient publish was sent.
-    progress: Instant,
-}
-
-impl<'a> Batches<'a> {
-    fn new(channel: &'a Channel) -> Self {
-        Self {
-            channel,
-            in_flight: FuturesUnordered::new(),
-            patient: 0,
-            progress: Instant::now(),
-        }
-    }
-
-    /// Sends and hears confirms until something is found that only a new session mends; says what. May be cut off at any
-    /// await.
-    async fn step(&mut self, inbox: &mut Inbox) -> String {
-        loop {
-            if let Some((_, at)) = &inbox.first
-                && (self.in_flight.is_empty() || *at <= Instant::now())
-            {
-                self.send_batch(inbox);
-            }
-            let goes_at = inbox.first.as_ref().map(|(_, at)| *at);
-            let gathered = async {
-                match goes_at {
-                    Some(at) => sleep_until(at).await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                Some((done, patient)) = self.in_flight.next(), if !self.in_flight.is_empty() => {
-                    if let Some(broken) = self.heard(done, patient) {
-                        return broken;
-                    }
-                }
-                // The others of the batch stay in the inbox until it goes: nobody is woken for each of them.
-                Some(request) = inbox.requests.recv(), if inbox.first.is_none() => {
-                    inbox.first = Some((request, Instant::now() + GATHER));
-                }
-                () = gathered => {}
-            }
-        }
-    }
-
-    fn send_batch(&mut self, inbox: &mut Inbox) {
-        let mut next = inbox.first.take().map(|(request, _)| request);
-        while let Some(request) = next {
-            // Whoever gave up has counted it as not sent, or will make it again.
-            if !request.reply.is_closed() {
-                if request.patient {
-                    if self.patient == 0 {
-                        self.progress = Instant::now();
-                    }
-                    self.patient += 1;
-                }
-                self.in_flight.push(Box::pin(publish(self.channel, request)));
-            }
-            next = inbox.requests.try_recv().ok();
-        }
-    }
-
-    /// Notes what came of a publish. An exchange that is missing closes the channel, a binding that is missing only
-    /// returns the message: both are mended by declaring anew, which a new session does.
-    fn heard(&mut self, done: Option<Result<(), PublishError>>, patient: bool) -> Option<String> {
-        self.patient -= usize::from(patient);
-        match done {
-            Some(Ok(()) | Err(PublishError::Refused)) => {
-                self.progress = Instant::now();
-                None
-            }
-            Some(Err(error @ PublishError::Unroutable(_))) => Some(error.to_string()),
-            Some(Err(error)) if !self.channel.status().connected() => Some(error.to_string()),
-            Some(Err(_)) | None => None,
-        }
-    }
-
-    fn is_stuck(&self) -> bool {
-        self.patient > 0 && self.progress.elapsed() >= SUSPICIOUS
-    }
-
-    async fn finish(&mut self) {
-        while self.in_flight.next().await.is_some() {}
-    }
-}
-
-/// Sends one message, waits for its confirm and tells whoever asked; `None` when that one gave up first.
-async fn publish(channel: &Channel, request: Request) -> (Option<Result<(), PublishError>>, bool) {
-    let Request {
-        route,
-        body,
-        properties,
-        patient,
-        mut reply,
-    } = request;
-    let done = tokio::select! {
-        biased;
-        done = confirmed(channel, &route, &body, properties) => done,
-        () = reply.closed() => return (None, patient),
-    };
-    let _ = reply.send(done.clone());
-    (Some(done), patient)
-}
-
-async fn confirmed(
-    channel: &Channel,
-    route: &Route,
-    body: &[u8],
-    properties: BasicProperties,
-) -> Result<(), PublishError> {
-    let options = BasicPublishOptions {
-        mandatory: route.mandatory,
-        immediate: false,
-    };
-    // AMQP's routing keys have 255 bytes at most; ours are far below, a campaign's name is checked when decoded.
-    let key = lapin::types::ShortString::try_new(route.key.as_str())
-        .map_err(|error| PublishError::Invalid(error.to_string()))?;
-    let confirm = channel
-        .basic_publish(route.exchange.as_str().into(), key, options, body, properties)
-        .await
-        .map_err(|error| PublishError::Unconfirmed(error.to_string()))?;
-    let confirmation = confirm
-        .await
-        .map_err(|error| PublishError::Unconfirmed(error.to_string()))?;
-    match confirmation {
-        Confirmation::Ack(None) => Ok(()),
-        // Confirmed *and* returned: no queue took it.
-        Confirmation::Ack(Some(_)) | Confirmation::Nack(Some(_)) => Err(PublishError::Unroutable(format!(
-            "exchange {} with key {}",
-            route.exchange, route.key
-        ))),
-        Confirmation::Nack(None) => Err(PublishError::Refused),
-        Confirmation::NotRequested => Err(PublishError::Unconfirmed("confirms are off".to_owned())),
     }
 }
 
@@ -298,7 +120,7 @@ impl Publisher {
                 mandatory: true,
             },
             Destination::Results(key) => Route {
-                exchange: names.results(),
+                exchange: names.results_in(),
                 key: key.clone(),
                 mandatory: false,
             },
