@@ -21,9 +21,9 @@ use common::{Amqp, Node, Prefix, Rabbit, Sim, Worker, shared};
 use serde_json::{Value, json};
 
 const JOBS: usize = 5_000;
-const SLOTS: usize = 24;
+const SLOTS: usize = 12;
 /// What a worker with that many slots and no rate limit may have in hand of a lane.
-const PREFETCH: usize = SLOTS * 8;
+const PREFETCH: usize = SLOTS * 16;
 /// Nothing takes longer than this on a broker whose dead-lettering goes on, be the machine ever so slow.
 const STILL: Duration = Duration::from_secs(120);
 const ANSWER: Duration = Duration::from_millis(40);

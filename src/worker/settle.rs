@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use tokio::time::sleep;
 
 use super::ledger::Key;
+use super::letters::{dead_letter, result_error};
 use super::stamp::Stamp;
 use super::{Context, Work};
 use crate::broker::{Destination, Headers, Message, Properties, PublishError, Settlement};
@@ -16,7 +17,7 @@ use crate::job::OnUnknown;
 pub(super) use crate::metrics::DelayReason;
 use crate::metrics::{GiveBackReason, Settled, Window};
 use crate::outcome::{Failure, Reason, Receipt};
-use crate::result::{ResultError, ResultOutcome, ResultRecord};
+use crate::result::{ResultOutcome, ResultRecord};
 use crate::retry::Spent;
 
 /// Nobody must be called twice because a stranger's queue refuses results.
@@ -29,8 +30,6 @@ const COPY_AGAIN: Duration = Duration::from_millis(500);
 const NACKS: u32 = 3;
 /// The shortest leg of the ladder.
 const AT_ONCE: Duration = Duration::from_millis(1);
-/// A dead letter's sentence has this many bytes at most.
-const ERROR_LIMIT: usize = 2048;
 
 /// What is done with a delivery.
 #[derive(Clone, Debug)]
@@ -294,85 +293,4 @@ async fn report(context: &Context, work: &Work, record: &ResultRecord) -> bool {
 async fn out_of_time(context: &Context) {
     context.draining.cancelled().await;
     sleep(RESULT_LIMIT).await;
-}
-
-fn dead_letter(work: &Work, reason: Reason, spent: Spent, error: &str, failure: Option<&Failure>) -> Message {
-    let stamp = Stamp {
-        spent,
-        due: None,
-        ..work.stamp.clone()
-    };
-    let mut letter = stamp.copy(&work.delivery.message, work.known_id(), work.campaign());
-    let headers = &mut letter.properties.headers;
-    headers.push_ours("reason", reason.as_str());
-    headers.push_ours("error", cut(error, ERROR_LIMIT));
-    headers.push_ours("lane", work.delivery.lane.as_str());
-    if let Some(status) = failure.and_then(|failure| failure.status) {
-        headers.push_ours("status", u32::from(status));
-    }
-    headers.push_ours("died-at", Timestamp::now().to_string());
-    letter
-}
-
-fn result_error(error: &str, failure: Option<&Failure>) -> ResultError {
-    ResultError {
-        status: failure.and_then(|failure| failure.status),
-        code: failure.and_then(|failure| failure.code.clone()),
-        message: error.to_owned(),
-        correlation_id: failure.and_then(|failure| failure.correlation_id.clone()),
-    }
-}
-
-/// The longest prefix of at most `limit` bytes.
-fn cut(text: &str, limit: usize) -> &str {
-    &text[..text.floor_char_boundary(limit)]
-}
-
-impl Work {
-    /// The job's id, or what stands for it when the job cannot be read.
-    pub(super) fn id(&self) -> &str {
-        self.known_id().unwrap_or("-")
-    }
-
-    fn known_id(&self) -> Option<&str> {
-        match &self.job {
-            Ok(job) => Some(&job.id),
-            Err(malformed) => malformed.partial.id.as_deref(),
-        }
-    }
-
-    fn campaign(&self) -> Option<&str> {
-        match &self.job {
-            Ok(job) => job.campaign.as_deref(),
-            Err(malformed) => malformed.partial.campaign.as_deref(),
-        }
-    }
-
-    fn record(
-        &self,
-        outcome: ResultOutcome,
-        reason: Option<Reason>,
-        attempts: u32,
-        receipt: Option<&Receipt>,
-        error: Option<ResultError>,
-    ) -> ResultRecord {
-        let flow_id = match &self.job {
-            Ok(job) => Some(job.flow_id.clone()),
-            Err(malformed) => malformed.partial.flow_id.clone(),
-        };
-        ResultRecord {
-            job_id: self.id().to_owned(),
-            outcome,
-            reason,
-            flow_id,
-            campaign: self.campaign().map(str::to_owned),
-            execution_id: receipt.and_then(|receipt| receipt.execution_id.clone()),
-            state: receipt.and_then(|receipt| receipt.state.clone()),
-            attempts,
-            first_seen: Some(self.stamp.first_seen),
-            finished_at: Timestamp::now(),
-            lane: self.delivery.lane.as_str().to_owned(),
-            error,
-        }
-    }
 }

@@ -36,7 +36,7 @@ pub(crate) async fn run(args: &[String]) {
         .await
         .unwrap();
     let channel = connection.create_channel().await.unwrap();
-    channel.basic_qos(512, BasicQosOptions::default()).await.unwrap();
+    channel.basic_qos(1024, BasicQosOptions::default()).await.unwrap();
     let mut jobs = channel
         .basic_consume(
             queue.as_str().into(),

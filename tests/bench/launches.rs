@@ -126,7 +126,7 @@ async fn throughput(rabbit: &Rabbit) {
     let stub = Stub::start().await;
     let mut bare_best: f64 = 0.0;
     let mut lines = Vec::new();
-    for round in 1..=2 {
+    for round in 1..=3 {
         for what in ["bare loop", "results off", "results on"] {
             let prefix = Prefix::new(rabbit.node(), "bench");
             let amqp = Amqp::connect(rabbit.url()).await;
