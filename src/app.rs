@@ -10,12 +10,14 @@ use tokio_util::task::TaskTracker;
 use crate::admin::{Admin, Health, Readiness};
 use crate::admit::bucket::Bucket;
 use crate::api::{BuildError, Client, MintResult, Tokens};
-use crate::broker::amqp::{Amqp, Site, declare};
-use crate::broker::settings::{Declare, Kind};
+use crate::broker::amqp::declare;
+use crate::broker::client::{Broker, Client as BrokerClient};
+use crate::broker::settings::Declare;
+use crate::broker::sqlite::Sqlite;
 use crate::broker::topology::{Names, Topology};
 use crate::check::{self, Findings, Standing};
 use crate::config::{Config, ConfigError};
-use crate::metrics::{Broker, Metrics, TokenResult};
+use crate::metrics::{Broker as BrokerKind, Metrics, TokenResult};
 use crate::retry::Policy;
 use crate::worker::health::WorkerHealth;
 use crate::worker::{Drained, Parts, Worker};
@@ -25,22 +27,41 @@ pub fn topology(config: &Config) -> Topology {
     Topology::new(&Names::new(&config.broker.prefix), config.results.keep)
 }
 
-/// Connects and makes the topology, once.
-pub async fn apply_topology(config: &Config) -> anyhow::Result<Topology> {
-    let site = site(config)?;
-    let connection = site.endpoint.connect("topology").await?;
-    let made = declare::declare(&connection, &site.topology, Declare::Create).await;
-    let _ = connection.close(200, "bye".into()).await;
-    made?;
-    Ok(topology(config))
+/// Connects and makes what is to stand on the broker, once; says what stands.
+pub async fn apply_topology(config: &Config) -> anyhow::Result<String> {
+    match broker(config)? {
+        Broker::RabbitMq(site) => {
+            let connection = site.endpoint.connect("topology").await?;
+            let made = declare::declare(&connection, &site.topology, Declare::Create).await;
+            let _ = connection.close(200, "bye".into()).await;
+            made?;
+            let Topology {
+                exchanges,
+                queues,
+                bindings,
+            } = &site.topology;
+            let (exchanges, queues, bindings) = (exchanges.len(), queues.len(), bindings.len());
+            Ok(format!(
+                "{exchanges} exchanges, {queues} queues and {bindings} bindings stand"
+            ))
+        }
+        Broker::Embedded { path, .. } => {
+            Sqlite::look(&path, true)?;
+            Ok(format!(
+                "{} is there; the embedded broker needs nothing else",
+                path.display()
+            ))
+        }
+    }
 }
 
 /// Looks at everything that a worker needs: settings, broker, login, API.
 pub async fn check(config: &Config) -> Findings {
     let mut findings = Findings::default();
     settings(config, &mut findings);
-    match site(config) {
-        Ok(site) => check::broker(&site, &mut findings).await,
+    match broker(config) {
+        Ok(Broker::RabbitMq(site)) => check::broker(&site, &mut findings).await,
+        Ok(Broker::Embedded { path, create, .. }) => check::embedded(&path, create, &mut findings),
         Err(error) => findings.add(Standing::Fix, "broker", error.reason()),
     }
     if let Err(error) = config.require_inputs_field() {
@@ -82,24 +103,16 @@ fn settings(config: &Config, findings: &mut Findings) {
 }
 
 /// A client of the broker that only publishes. Connects once first, so that a wrong URL is an error and not a wait.
-pub async fn publisher(config: &Config) -> anyhow::Result<Amqp> {
-    let site = Arc::new(site(config)?);
-    first_contact(&site).await?;
-    Ok(Amqp::publisher_only(site))
+pub async fn publisher(config: &Config) -> anyhow::Result<BrokerClient> {
+    let broker = broker(config)?;
+    broker.first_contact().await?;
+    broker.publisher_only()
 }
 
-/// Where the broker is; only RabbitMQ is known so far.
-pub fn site(config: &Config) -> Result<Site, ConfigError> {
-    let key = config.broker_url_key();
-    if let Ok(Kind::Sqlite(_)) = config.broker.url.kind() {
-        let message = format!(
-            "is {}, and the embedded broker is not in this version: give the URL of a RabbitMQ, for example \
-             FLOWLAUNCH_BROKER__URL=amqp://user:password@host:5672/%2f",
-            config.broker.url
-        );
-        return Err(config.fault(key, message));
-    }
-    Site::new(&config.broker, config.results.keep).map_err(|error| config.fault(key, error.to_string()))
+/// Where the broker is.
+fn broker(config: &Config) -> Result<Broker, ConfigError> {
+    Broker::new(&config.broker, config.results.keep)
+        .map_err(|error| config.fault(config.broker_url_key(), error.to_string()))
 }
 
 /// What keeps a client of the API from being built is always a setting.
@@ -111,23 +124,17 @@ fn api_fault(config: &Config, error: &BuildError) -> ConfigError {
     }
 }
 
-/// A mistake in the set-up (password, arguments of a queue) is told at once; what may pass by itself (a broker that is
-/// still starting) is left to the supervisors.
-async fn first_contact(site: &Site) -> anyhow::Result<()> {
-    let connection = site.endpoint.connect("first contact").await?;
-    let declared = declare::declare(&connection, &site.topology, site.declare).await;
-    let _ = connection.close(200, "bye".into()).await;
-    Ok(declared?)
-}
-
 /// Runs a worker until it is told to stop.
 pub async fn worker(config: Config, stop: CancellationToken) -> anyhow::Result<Drained> {
     config.require_inputs_field()?;
     let api = config.api()?;
-    let site = Arc::new(site(&config)?);
+    let broker = broker(&config)?;
     let tasks = TaskTracker::new();
     let closing = CancellationToken::new();
-    let (metrics, exporter) = Metrics::new(Broker::Amqp);
+    let (metrics, exporter) = Metrics::new(match &broker {
+        Broker::RabbitMq(_) => BrokerKind::Amqp,
+        Broker::Embedded { .. } => BrokerKind::Sqlite,
+    });
     let metrics = Arc::new(metrics);
     // The port is taken before anything is consumed: two workers with one address is a mistake to hear of early.
     let admin = Admin::bind(&config.admin).await?;
@@ -139,12 +146,13 @@ pub async fn worker(config: Config, stop: CancellationToken) -> anyhow::Result<D
     })
     .map_err(|error| api_fault(&config, &error))?;
     let tokens = Arc::new(tokens);
-    match first_contact(&site).await {
+    // What may pass by itself (a broker that is still starting) is left to the supervisors.
+    match broker.first_contact().await {
         Ok(()) => {}
-        Err(error) if is_lasting(&error) => return Err(error),
-        Err(error) => tracing::warn!(error = %format!("{error:#}"), "the broker is not there yet: waiting for it"),
+        Err(error) if error.is_lasting() => return Err(error.into()),
+        Err(error) => tracing::warn!(%error, "the broker is not there yet: waiting for it"),
     }
-    let (broker, intake) = Amqp::start(site);
+    let (broker, intake) = broker.start()?;
     let worker = Worker::new(
         Parts {
             client,
@@ -179,19 +187,6 @@ pub async fn worker(config: Config, stop: CancellationToken) -> anyhow::Result<D
     tasks.close();
     tasks.wait().await;
     Ok(drained)
-}
-
-/// A fault that waiting does not mend.
-fn is_lasting(error: &anyhow::Error) -> bool {
-    use crate::broker::amqp::connection::ConnectError;
-
-    if let Some(error) = error.downcast_ref::<declare::DeclareError>() {
-        return !matches!(error, declare::DeclareError::Other { .. });
-    }
-    error.downcast_ref::<ConnectError>().is_some_and(|error| match error {
-        ConnectError::Login { .. } | ConnectError::Vhost { .. } => true,
-        ConnectError::Unreachable { .. } => false,
-    })
 }
 
 const fn token_result(result: MintResult) -> TokenResult {

@@ -1,11 +1,13 @@
 //! Is everything there that a worker needs? Looks at broker and API, changes nothing and launches nothing.
 
 use std::fmt;
+use std::path::Path;
 
 use crate::api::{Client, RateHeaders, Settings as ApiSettings, Tokens};
 use crate::broker::amqp::Site;
 use crate::broker::amqp::inspect::{Inspection, inspect};
 use crate::broker::settings::Declare;
+use crate::broker::sqlite::{OpenError, Sqlite};
 
 /// How one thing stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
@@ -98,6 +100,35 @@ pub async fn broker(site: &Site, findings: &mut Findings) {
         "limits",
         format!("cannot be seen over AMQP: {unseen}"),
     );
+}
+
+/// The embedded broker: can its file be used? It is not made for this.
+pub fn embedded(path: &Path, create: bool, findings: &mut Findings) {
+    let name = path.display();
+    let seen = match Sqlite::inspect(path) {
+        Ok(seen) => seen,
+        Err(OpenError::Missing { .. }) if create => {
+            let detail = format!("{name} is not there yet; the first worker or publisher makes it");
+            return findings.add(Standing::Note, "broker", detail);
+        }
+        Err(error) => return findings.add(Standing::Fix, "broker", error.to_string()),
+    };
+    findings.add(Standing::Ok, "broker", format!("embedded: {name} can be used"));
+    let waiting = |queue: &str| {
+        seen.messages
+            .iter()
+            .find(|(name, _)| *name == queue)
+            .and_then(|(_, count)| *count)
+    };
+    let detail = format!(
+        "waiting: {} in lane normal, {} in lane bulk, {} delayed; {} dead letters; workers: {}",
+        waiting("normal").unwrap_or(0),
+        waiting("bulk").unwrap_or(0),
+        waiting("delayed").unwrap_or(0),
+        waiting("dead").unwrap_or(0),
+        seen.other_consumers
+    );
+    findings.add(Standing::Ok, "queues", detail);
 }
 
 fn topology(site: &Site, seen: &Inspection, findings: &mut Findings) {

@@ -149,11 +149,24 @@ fn every_link_leads_to_a_file_or_a_heading() {
     }
 }
 
-/// As it stands there, but for the build and for addresses and names that must be this test's own.
 #[tokio::test]
-async fn the_commands_under_run_it_launch_the_job() {
+async fn the_commands_under_run_it_launch_the_job_with_nothing_installed() {
+    run_it(&[]).await;
+}
+
+#[tokio::test]
+async fn with_the_url_of_a_rabbitmq_they_do_the_same() {
     let node = shared();
     let prefix = Prefix::new(&node, "readme");
+    let url = README
+        .lines()
+        .find(|line| line.starts_with("export FLOWLAUNCH_BROKER__URL="));
+    let (name, _) = url.unwrap().trim_start_matches("export ").split_once('=').unwrap();
+    run_it(&[(name, node.url()), ("FLOWLAUNCH_BROKER__PREFIX", prefix.name())]).await;
+}
+
+/// As it stands there, but for the build and for addresses that must be this test's own.
+async fn run_it(variables: &[(&str, &str)]) {
     let (sim, admin) = (Port::take(), Port::take());
     let (sim, admin) = (sim.number(), admin.number());
     let script = README
@@ -173,7 +186,6 @@ async fn the_commands_under_run_it_launch_the_job() {
                 .to_str()
                 .unwrap(),
         )
-        .replace("amqp://guest:guest@127.0.0.1:5672/%2f", node.url())
         .replace("127.0.0.1:8080", &format!("127.0.0.1:{sim}"))
         .replace(
             "flowlaunch simulator",
@@ -185,7 +197,7 @@ async fn the_commands_under_run_it_launch_the_job() {
     command
         .args(["-ec", &script])
         .current_dir(folder.path())
-        .env("FLOWLAUNCH_BROKER__PREFIX", prefix.name())
+        .envs(variables.iter().copied())
         .env("FLOWLAUNCH_ADMIN__LISTEN", format!("127.0.0.1:{admin}"));
     let _running = Process::spawn("the README's commands", &mut command, &output);
     let launched = eventually("the job to be launched", LONG, async || {

@@ -7,9 +7,12 @@
 //! - [`Publish`] returns only when the broker has confirmed that the message is safe at its next place.
 
 pub mod amqp;
+pub mod client;
 pub mod ladder;
 pub mod message;
+mod patience;
 pub mod settings;
+pub mod sqlite;
 pub mod topology;
 
 use std::fmt;
@@ -140,6 +143,26 @@ pub trait Publish: Send + Sync {
     /// Whether a publish could be written now. While it could not, no launch begins: its result would have nowhere to
     /// go.
     fn is_ready(&self) -> bool;
+}
+
+/// Why something cannot be read.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("cannot read from the broker: {0}")]
+pub struct BrowseError(pub String);
+
+/// Reads what lies there, and changes nothing.
+pub trait Browse: Send + Sync {
+    /// Up to `most` dead letters, the oldest first.
+    fn dead(&self, most: usize) -> BoxFuture<'_, Result<Vec<Message>, BrowseError>>;
+
+    /// Up to `most` results of the log with their numbers, which grow: those after number `after`, from the first on when
+    /// that is 0. When there is none yet, waits for `patience`.
+    fn results(
+        &self,
+        after: u64,
+        most: usize,
+        patience: Duration,
+    ) -> BoxFuture<'_, Result<Vec<(u64, Message)>, BrowseError>>;
 }
 
 /// Whether, and how much, to consume.

@@ -55,6 +55,11 @@ impl SecretUrl {
         &self.0
     }
 
+    /// Whether it means the embedded broker.
+    pub fn is_embedded(&self) -> bool {
+        self.0.starts_with("sqlite:")
+    }
+
     /// Which broker it means, or what is wrong with it.
     pub fn kind(&self) -> Result<Kind, String> {
         const WANTED: &str = "must be amqp://…, amqps://… or sqlite:PATH";

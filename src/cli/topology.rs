@@ -30,19 +30,19 @@ enum Action {
 #[expect(clippy::print_stdout, reason = "the command's result")]
 pub(super) async fn run(config: Config, args: Args) -> Result<(), Failed> {
     match args.action {
+        Action::Show { .. } if config.broker.url.is_embedded() => {
+            return Err(Failed::Usage(anyhow::anyhow!(
+                "broker.url is {}: the embedded broker is one file, without exchanges or queues to show",
+                config.broker.url
+            )));
+        }
         Action::Show { json: true } => {
             let topology = app::topology(&config);
             println!("{}", serde_json::to_string_pretty(&as_json(&topology))?);
         }
         Action::Show { json: false } => print!("{}", as_text(&app::topology(&config))),
         Action::Apply => {
-            let topology = app::apply_topology(&config).await?;
-            println!(
-                "{} exchanges, {} queues and {} bindings stand",
-                topology.exchanges.len(),
-                topology.queues.len(),
-                topology.bindings.len()
-            );
+            println!("{}", app::apply_topology(&config).await?);
         }
     }
     Ok(())

@@ -7,6 +7,7 @@
 
 mod ack;
 mod batches;
+mod browse;
 pub mod connection;
 mod consumer;
 mod convert;
@@ -26,7 +27,7 @@ use tokio_util::task::TaskTracker;
 
 use self::connection::Endpoint;
 use super::topology::{Names, Topology};
-use super::{Appetite, Intake, Link, Observed, Publish, QueueReport};
+use super::{Appetite, Browse, Intake, Link, Observed, Publish, QueueReport};
 
 /// Everything a session needs to build itself.
 #[derive(Debug)]
@@ -128,6 +129,11 @@ impl Amqp {
             publishing,
             tasks,
         }
+    }
+
+    /// Reads without taking, over a connection of its own for each look.
+    pub fn browser(site: Arc<Site>) -> Arc<dyn Browse> {
+        Arc::new(browse::Browser { site })
     }
 
     /// The publishing port.

@@ -8,10 +8,11 @@ use futures_util::StreamExt;
 use lapin::Event;
 use lapin::options::ConfirmSelectOptions;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, interval, sleep, timeout};
+use tokio::time::{interval, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::super::ladder::Leg;
+use super::super::patience::within;
 use super::super::{BoxFuture, Destination, Link, Message, Publish, PublishError};
 use super::batches::{Batches, Inbox, Request, Route, SUSPICIOUS};
 use super::supervise::{Ended, Session};
@@ -158,40 +159,13 @@ impl Publisher {
                 ))
             })
         };
-        self.within(limit, sent).await
-    }
-
-    /// Runs `sending` with a clock that stands still while the broker blocks publishers.
-    async fn within(
-        &self,
-        limit: Duration,
-        sending: impl Future<Output = Result<(), PublishError>>,
-    ) -> Result<(), PublishError> {
-        let mut sending = pin!(sending);
-        let mut link = self.link.clone();
-        let mut left = limit;
-        loop {
-            let now = link.borrow_and_update().clone();
-            let blocked = matches!(now, Link::Blocked(_));
-            let since = Instant::now();
-            tokio::select! {
-                biased;
-                sent = &mut sending => return sent,
-                changed = link.changed() => if changed.is_err() {
-                    return Err(PublishError::Disconnected("shut down".to_owned()));
-                },
-                () = sleep(left), if !blocked => {
-                    return Err(match now {
-                        Link::Down(why) => PublishError::Disconnected(why),
-                        Link::Up | Link::Blocked(_) => {
-                            PublishError::Unconfirmed(format!("no confirm within {} s", limit.as_secs_f32()))
-                        }
-                    });
-                }
-            }
-            if !blocked {
-                left = left.saturating_sub(since.elapsed());
-            }
+        match within(limit, &self.link, sent).await {
+            Ok(sent) => sent,
+            Err(Link::Down(why)) => Err(PublishError::Disconnected(why)),
+            Err(Link::Up | Link::Blocked(_)) => Err(PublishError::Unconfirmed(format!(
+                "no confirm within {} s",
+                limit.as_secs_f32()
+            ))),
         }
     }
 }

@@ -1,0 +1,183 @@
+//! Takes what is due from the lanes, as the appetite says, and hands it on.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::Sender;
+use std::time::Duration;
+
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use super::super::{Appetite, Delivery, Hold, Settlement};
+use super::keeper::Order;
+use super::store::{Batch, now_ms};
+use crate::lane::Lane;
+
+/// The wall clock can be set; so nobody sleeps longer than this towards a time.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// How a delivery is settled here.
+#[derive(Debug)]
+struct Held {
+    id: i64,
+    in_hand: Arc<AtomicUsize>,
+    shared: Arc<Shared>,
+}
+
+/// What all deliveries share.
+#[derive(Debug)]
+struct Shared {
+    orders: Sender<Order>,
+    alive: AtomicBool,
+    settled: Notify,
+}
+
+impl Hold for Held {
+    fn is_alive(&self) -> bool {
+        self.shared.alive.load(Ordering::Acquire)
+    }
+
+    fn settle(&self, how: Settlement) {
+        // An error means that the broker has stopped, and given the message back.
+        let _ = self.shared.orders.send(Order::Settle { id: self.id, how });
+        self.in_hand.fetch_sub(1, Ordering::AcqRel);
+        self.shared.settled.notify_one();
+    }
+}
+
+/// One lane, as its consumer sees it.
+struct LaneTap {
+    lane: Lane,
+    out: mpsc::UnboundedSender<Delivery>,
+    in_hand: Arc<AtomicUsize>,
+    /// When there is more to be had; `None`: when somebody publishes.
+    more_at: Option<i64>,
+}
+
+/// The consumer of both lanes.
+pub(super) struct Consumer {
+    taps: [LaneTap; 2],
+    appetite: watch::Receiver<Appetite>,
+    taking: watch::Sender<Appetite>,
+    news: Arc<Notify>,
+    shared: Arc<Shared>,
+}
+
+impl Consumer {
+    pub(super) fn new(
+        lanes: [mpsc::UnboundedSender<Delivery>; 2],
+        appetite: watch::Receiver<Appetite>,
+        taking: watch::Sender<Appetite>,
+        orders: Sender<Order>,
+        news: Arc<Notify>,
+    ) -> Self {
+        let [normal, bulk] = lanes;
+        let tap = |lane, out| LaneTap {
+            lane,
+            out,
+            in_hand: Arc::default(),
+            more_at: Some(0),
+        };
+        Self {
+            taps: [tap(Lane::Normal, normal), tap(Lane::Bulk, bulk)],
+            appetite,
+            taking,
+            news,
+            shared: Arc::new(Shared {
+                orders,
+                alive: AtomicBool::new(true),
+                settled: Notify::new(),
+            }),
+        }
+    }
+
+    /// Takes until told to stop; then gives back what is still in hand.
+    pub(super) async fn run(mut self, stop: CancellationToken) {
+        while !stop.is_cancelled() {
+            let appetite = *self.appetite.borrow_and_update();
+            // Said before the claim: what it brings must not come to somebody who was told that nothing would.
+            self.taking.send_replace(appetite);
+            if let Appetite::Prefetch(prefetch) = appetite {
+                // Not to be cut off: what was claimed is ours.
+                self.fill(usize::from(prefetch)).await;
+            }
+            let next = self.next_claim(appetite);
+            tokio::select! {
+                () = stop.cancelled() => break,
+                changed = self.appetite.changed() => if changed.is_err() { break },
+                () = self.news.notified() => self.taps.iter_mut().for_each(|tap| tap.more_at = Some(0)),
+                () = self.shared.settled.notified() => {}
+                () = sleep(next.unwrap_or(LOOK_AGAIN)), if next.is_some() => {}
+            }
+        }
+        let (reply, left) = oneshot::channel();
+        if self.shared.orders.send(Order::Leave { reply }).is_ok() {
+            let _ = left.await;
+        }
+        self.shared.alive.store(false, Ordering::Release);
+        self.taking.send_replace(Appetite::Nothing);
+    }
+
+    /// Claims what there is room for, of each lane that has something.
+    async fn fill(&mut self, prefetch: usize) {
+        let now = now_ms();
+        let mut claims = Vec::new();
+        for (index, tap) in self.taps.iter().enumerate() {
+            let room = prefetch.saturating_sub(tap.in_hand.load(Ordering::Acquire));
+            if room == 0 || tap.more_at.is_none_or(|at| at > now) {
+                continue;
+            }
+            let (reply, claimed) = oneshot::channel();
+            let order = Order::Claim {
+                lane: tap.lane,
+                room,
+                reply,
+            };
+            if self.shared.orders.send(order).is_ok() {
+                claims.push((index, claimed));
+            }
+        }
+        for (index, claimed) in claims {
+            if let Ok(batch) = claimed.await {
+                self.hand_on(index, batch);
+            }
+        }
+    }
+
+    fn hand_on(&mut self, index: usize, batch: Batch) {
+        let tap = &mut self.taps[index];
+        tap.more_at = batch.more_at;
+        for claimed in batch.messages {
+            tap.in_hand.fetch_add(1, Ordering::AcqRel);
+            let hold = Held {
+                id: claimed.id,
+                in_hand: tap.in_hand.clone(),
+                shared: self.shared.clone(),
+            };
+            let delivery = Delivery::new(
+                claimed.message,
+                tap.lane,
+                claimed.redelivered,
+                claimed.returns,
+                Arc::new(hold),
+            );
+            // Nobody listens any more only while the process ends; then the delivery's drop returns it.
+            let _ = tap.out.send(delivery);
+        }
+    }
+
+    /// When the next claim can bring something, as far as that is a matter of time.
+    fn next_claim(&self, appetite: Appetite) -> Option<Duration> {
+        let Appetite::Prefetch(prefetch) = appetite else {
+            return None;
+        };
+        let now = now_ms();
+        let waits = self.taps.iter().filter_map(|tap| {
+            let room = usize::from(prefetch) > tap.in_hand.load(Ordering::Acquire);
+            let wait = u64::try_from(tap.more_at?.saturating_sub(now)).unwrap_or(0);
+            room.then(|| Duration::from_millis(wait).min(LOOK_AGAIN))
+        });
+        waits.min()
+    }
+}

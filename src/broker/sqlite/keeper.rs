@@ -1,0 +1,362 @@
+//! The one who writes: a thread that gathers what everybody wants written into one transaction after the other.
+//!
+//! A commit costs a write to the disk, whatever is in it; so while one is under way the next one is gathered. Nobody is told
+//! that something is done before its commit is on the disk.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use rusqlite::ErrorCode;
+use tokio::sync::{Notify, oneshot, watch};
+
+use super::super::{Link, Message, PublishError, Settlement};
+use super::lease::{self, Estate, Lease};
+use super::store::{Batch, Queue, Store, Writing, now_ms};
+use crate::lane::Lane;
+
+/// How soon it is seen that another process has written something.
+const LOOK: Duration = Duration::from_millis(10);
+/// Between looks for processes that are gone.
+const SWEEP: Duration = Duration::from_secs(1);
+/// Between looks for results that are old enough to be forgotten; some of them each time.
+const PRUNE: Duration = Duration::from_secs(1);
+/// Before a transaction that failed is tried again.
+const AGAIN: Duration = Duration::from_millis(500);
+/// One transaction takes this many orders at most, so that others get their turn at the file.
+const MOST: usize = 2_000;
+
+/// Where something is to be put.
+#[derive(Debug)]
+pub(super) enum Place {
+    Queue(Queue, i64),
+    Results(String),
+}
+
+/// Whether a publish is certainly not there.
+#[derive(Debug, Default)]
+pub(super) struct Mark(AtomicU8);
+
+impl Mark {
+    const WAITING: u8 = 0;
+    const TAKEN: u8 = 1;
+    const WITHDRAWN: u8 = 2;
+
+    /// The one who asked gives up: true when it has not been, and will not be, written.
+    pub(super) fn withdraw(&self) -> bool {
+        self.0
+            .compare_exchange(Self::WAITING, Self::WITHDRAWN, Ordering::AcqRel, Ordering::Acquire)
+            .is_ok()
+    }
+
+    /// It is about to be written: false when it was withdrawn.
+    fn take(&self) -> bool {
+        self.0
+            .compare_exchange(Self::WAITING, Self::TAKEN, Ordering::AcqRel, Ordering::Acquire)
+            .map_or_else(|was| was == Self::TAKEN, |_| true)
+    }
+
+    /// It was certainly not written after all.
+    fn put_back(&self) {
+        let _ = self
+            .0
+            .compare_exchange(Self::TAKEN, Self::WAITING, Ordering::AcqRel, Ordering::Acquire);
+    }
+}
+
+/// A publish.
+#[derive(Debug)]
+pub(super) struct Parcel {
+    pub(super) place: Place,
+    pub(super) message: Message,
+    pub(super) mark: Arc<Mark>,
+    pub(super) reply: oneshot::Sender<Result<(), PublishError>>,
+}
+
+/// What somebody wants written.
+#[derive(Debug)]
+pub(super) enum Order {
+    Publish(Box<Parcel>),
+    Claim {
+        lane: Lane,
+        room: usize,
+        reply: oneshot::Sender<Batch>,
+    },
+    Settle {
+        id: i64,
+        how: Settlement,
+    },
+    /// Give back all that is held, and hold nothing any more.
+    Leave {
+        reply: oneshot::Sender<()>,
+    },
+    /// Write what was asked for before, then end.
+    End {
+        reply: oneshot::Sender<()>,
+    },
+}
+
+impl Order {
+    fn is_withdrawn(&self) -> bool {
+        match self {
+            Self::Publish(parcel) => !parcel.mark.take(),
+            Self::Claim { reply, .. } => reply.is_closed(),
+            Self::Settle { .. } | Self::Leave { .. } | Self::End { .. } => false,
+        }
+    }
+}
+
+/// What came of an order, to be told once it is on the disk.
+enum Done {
+    Nothing,
+    Claimed(Batch),
+}
+
+/// The thread's state.
+pub(super) struct Keeper {
+    store: Store,
+    orders: Receiver<Order>,
+    folder: PathBuf,
+    /// Our number and our lock, while we consume.
+    holder: Option<(i64, Lease)>,
+    link: watch::Sender<Link>,
+    /// Told when there may be something new to claim.
+    news: Arc<Notify>,
+    keep: Duration,
+    ended: bool,
+}
+
+impl Keeper {
+    pub(super) fn new(
+        store: Store,
+        orders: Receiver<Order>,
+        link: watch::Sender<Link>,
+        news: Arc<Notify>,
+        keep: Duration,
+    ) -> Self {
+        Self {
+            folder: lease::folder(store.path()),
+            store,
+            orders,
+            holder: None,
+            link,
+            news,
+            keep,
+            ended: false,
+        }
+    }
+
+    /// Becomes one who can hold messages.
+    pub(super) fn join(&mut self) -> anyhow::Result<()> {
+        use anyhow::Context as _;
+
+        // Locked first: from its commit on anybody may look whether we live. A crash between leaves a lock file that
+        // names nobody.
+        let lease =
+            Lease::take(&self.folder).with_context(|| format!("cannot keep a lock in {}", self.folder.display()))?;
+        let id = self.store.commit(|writing| writing.join(lease.name(), true))?;
+        self.holder = Some((id, lease));
+        self.sweep()?;
+        Ok(())
+    }
+
+    /// Works until nobody can ask for anything any more.
+    pub(super) fn run(mut self) {
+        let mut seen = None;
+        let mut swept = Instant::now();
+        let mut pruned = Instant::now();
+        while !self.ended {
+            match self.orders.recv_timeout(LOOK) {
+                Ok(first) => self.write(first),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            let upkeep = self.upkeep(&mut seen, &mut swept, &mut pruned);
+            if let Err(error) = upkeep {
+                self.trouble(&error);
+                std::thread::sleep(AGAIN);
+            }
+        }
+    }
+
+    fn upkeep(
+        &mut self,
+        seen: &mut Option<i64>,
+        swept: &mut Instant,
+        pruned: &mut Instant,
+    ) -> Result<(), rusqlite::Error> {
+        let version = self.store.data_version()?;
+        if seen.replace(version) != Some(version) {
+            self.news.notify_one();
+        }
+        if self.holder.is_some() && swept.elapsed() >= SWEEP {
+            *swept = Instant::now();
+            self.sweep()?;
+        }
+        if pruned.elapsed() >= PRUNE {
+            *pruned = Instant::now();
+            let keep = i64::try_from(self.keep.as_millis()).unwrap_or(i64::MAX);
+            let before = now_ms().saturating_sub(keep);
+            if self.store.oldest_result()?.is_some_and(|oldest| oldest < before) {
+                self.store.commit(|writing| writing.prune(before))?;
+            }
+            self.store.shrink()?;
+        }
+        Ok(())
+    }
+
+    /// Writes what is wanted, all of it in one transaction, and tells those who wait. Tries until it succeeds: whoever
+    /// gives up meanwhile is left out.
+    fn write(&mut self, first: Order) {
+        let mut orders = vec![first];
+        while orders.len() < MOST
+            && let Ok(order) = self.orders.try_recv()
+        {
+            orders.push(order);
+        }
+        loop {
+            orders.retain(|order| !order.is_withdrawn());
+            if orders.is_empty() {
+                return;
+            }
+            let holder = self.holder.as_ref().map(|(id, _)| *id);
+            let committed = self
+                .store
+                .commit(|writing| orders.iter().map(|order| carry_out(writing, order, holder)).collect());
+            match committed {
+                Ok(done) => {
+                    self.link
+                        .send_if_modified(|link| std::mem::replace(link, Link::Up) != Link::Up);
+                    return self.tell(orders, done);
+                }
+                Err(error) => {
+                    self.trouble(&error);
+                    if is_certain(&error) {
+                        for order in &orders {
+                            if let Order::Publish(parcel) = order {
+                                parcel.mark.put_back();
+                            }
+                        }
+                    }
+                    std::thread::sleep(AGAIN);
+                }
+            }
+        }
+    }
+
+    fn tell(&mut self, orders: Vec<Order>, done: Vec<Done>) {
+        let mut news = false;
+        for (order, done) in orders.into_iter().zip(done) {
+            match (order, done) {
+                (Order::Publish(parcel), _) => {
+                    news |= matches!(parcel.place, Place::Queue(Queue::Lane(_), _));
+                    let _ = parcel.reply.send(Ok(()));
+                }
+                (Order::Claim { reply, .. }, Done::Claimed(batch)) => {
+                    // Nobody there any more: that happens only while the process ends, and its end gives them back.
+                    let _ = reply.send(batch);
+                }
+                (Order::Settle { how, .. }, _) => news |= how == Settlement::Return,
+                (Order::Leave { reply }, _) => {
+                    if let Some((_, lease)) = self.holder.take() {
+                        lease.end();
+                    }
+                    let _ = reply.send(());
+                }
+                (Order::End { reply }, _) => {
+                    self.ended = true;
+                    let _ = reply.send(());
+                }
+                (Order::Claim { .. }, Done::Nothing) => {}
+            }
+        }
+        if news {
+            self.news.notify_one();
+        }
+    }
+
+    /// Gives back what processes held that are gone.
+    fn sweep(&mut self) -> Result<(), rusqlite::Error> {
+        let own = self.holder.as_ref().map(|(id, _)| *id);
+        for holder in self.store.holders()? {
+            if Some(holder.id) == own {
+                continue;
+            }
+            match Estate::of(&self.folder, &holder.lock, holder.pid) {
+                Ok(None) => {}
+                Ok(Some(estate)) => {
+                    // A crash in between leaves the row, and the next one finds the lock free again.
+                    let returned = self.store.commit(|writing| writing.leave(holder.id))?;
+                    estate.close();
+                    if returned > 0 {
+                        tracing::warn!(
+                            pid = holder.pid,
+                            jobs = returned,
+                            "a process is gone: the jobs that it held are back"
+                        );
+                        self.news.notify_one();
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(lock = holder.lock, %error, "cannot tell whether the process that has this lock is gone");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Says once what is wrong with the file; cleared by the next commit.
+    fn trouble(&self, error: &rusqlite::Error) {
+        let path = self.store.path().display();
+        let link = match error.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => Link::Blocked(format!("the disk that holds {path} is full: make room")),
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Link::Blocked(format!(
+                "{path} is locked by another program: end that one, or wait for it"
+            )),
+            _ => Link::Down(format!("cannot write {path}: {error}")),
+        };
+        self.link.send_if_modified(|current| {
+            let changed = *current != link;
+            if changed {
+                if let Link::Blocked(why) | Link::Down(why) = &link {
+                    tracing::warn!(%why, "the queue cannot be written: nothing is lost, and no launch begins until it can");
+                }
+                *current = link.clone();
+            }
+            changed
+        });
+    }
+}
+
+fn carry_out(writing: &Writing<'_>, order: &Order, holder: Option<i64>) -> Result<Done, rusqlite::Error> {
+    match (order, holder) {
+        (Order::Publish(parcel), _) => match &parcel.place {
+            Place::Queue(queue, due_ms) => writing.put(*queue, *due_ms, &parcel.message)?,
+            Place::Results(key) => writing.tell(key, &parcel.message)?,
+        },
+        (Order::Claim { lane, room, .. }, Some(holder)) => {
+            return writing.claim(*lane, holder, *room).map(Done::Claimed);
+        }
+        (Order::Settle { id, how }, Some(holder)) => match how {
+            Settlement::Ack => writing.forget(*id, holder)?,
+            Settlement::Return => writing.give_back(*id, holder)?,
+        },
+        (Order::Leave { .. }, Some(holder)) => {
+            writing.leave(holder)?;
+        }
+        // Only one who has joined is asked for these.
+        (Order::Claim { .. } | Order::Settle { .. } | Order::Leave { .. }, None) | (Order::End { .. }, _) => {}
+    }
+    Ok(Done::Nothing)
+}
+
+/// Whether a transaction that failed so has certainly left nothing behind. When the disk failed in the middle of a commit,
+/// nobody knows what a later start will find in the log.
+fn is_certain(error: &rusqlite::Error) -> bool {
+    matches!(
+        error.sqlite_error_code(),
+        Some(ErrorCode::DiskFull | ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)
+    )
+}

@@ -1,0 +1,502 @@
+//! What every broker promises, shown of both: the embedded one, and RabbitMQ.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test stops at what it did not expect, and prints its figures"
+)]
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use common::wait::{LONG, eventually};
+use common::{Prefix, shared};
+use flowlaunch::broker::client::{Broker, Client};
+use flowlaunch::broker::settings::{Declare, Settings};
+use flowlaunch::broker::{
+    Appetite, Delivery, Destination, Headers, Intake, Lane, Link, Message, Properties, Settlement, Value,
+};
+use tempfile::TempDir;
+
+/// Each promise is a test of each broker.
+macro_rules! contract {
+    ($($promise:ident,)*) => {
+        mod embedded {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $promise() {
+                super::$promise(super::Stage::embedded()).await;
+            })*
+        }
+
+        mod rabbitmq {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $promise() {
+                super::$promise(super::Stage::rabbitmq()).await;
+            })*
+        }
+    };
+}
+
+contract! {
+    what_is_confirmed_is_delivered_in_its_lane_byte_for_byte,
+    nothing_comes_without_appetite_and_no_more_than_the_prefetch,
+    a_delay_is_never_early_and_none_waits_behind_a_longer_one,
+    what_is_returned_comes_again_and_says_so,
+    what_comes_back_too_often_is_dead,
+    what_was_in_hand_comes_back_when_the_consumer_is_gone,
+    what_was_acknowledged_never_comes_again,
+    two_consumers_share_and_neither_gets_what_the_other_has,
+    a_dead_letter_keeps_its_headers_and_browsing_does_it_no_harm,
+    results_are_kept_in_order_and_read_on_from_a_number,
+    what_waits_is_counted,
+}
+
+/// A broker of a test's own; it goes with it.
+struct Stage {
+    broker: Broker,
+    _place: (Option<TempDir>, Option<Prefix>),
+}
+
+impl Stage {
+    fn embedded() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}", dir.path().join("jobs.db").display());
+        Self {
+            broker: broker(&url, "flowlaunch"),
+            _place: (Some(dir), None),
+        }
+    }
+
+    fn rabbitmq() -> Self {
+        let node = shared();
+        let prefix = Prefix::new(&node, "contract");
+        Self {
+            broker: broker(node.url(), prefix.name()),
+            _place: (None, Some(prefix)),
+        }
+    }
+
+    async fn client(&self) -> Hands {
+        self.broker.first_contact().await.unwrap();
+        let (client, intake) = self.broker.start().unwrap();
+        let observed = client.observed();
+        for mut link in [observed.consuming, observed.publishing] {
+            let up = link.wait_for(Link::is_up);
+            tokio::time::timeout(LONG, up).await.unwrap().unwrap();
+        }
+        Hands { client, intake }
+    }
+}
+
+fn broker(url: &str, prefix: &str) -> Broker {
+    let settings = Settings {
+        url: url.into(),
+        prefix: prefix.to_owned(),
+        declare: Declare::Create,
+        ca_file: None,
+        client_cert_file: None,
+        client_key_file: None,
+    };
+    Broker::new(&settings, Duration::from_secs(3600)).unwrap()
+}
+
+/// A client, and what it brings.
+struct Hands {
+    client: Client,
+    intake: Intake,
+}
+
+impl Hands {
+    fn eat(&self, prefetch: u16) {
+        self.intake.appetite.send_replace(Appetite::Prefetch(prefetch));
+    }
+
+    async fn publish(&self, to: Destination, message: Message) {
+        self.client.publisher().publish(to, message, LONG).await.unwrap();
+    }
+
+    async fn next(&mut self, lane: Lane) -> Delivery {
+        let inbox = &mut self.intake.lanes[usize::from(lane == Lane::Bulk)];
+        let next = tokio::time::timeout(LONG, inbox.recv()).await;
+        next.expect("a delivery").unwrap()
+    }
+
+    /// Nothing comes for a while.
+    async fn assert_quiet(&mut self) {
+        let [normal, bulk] = &mut self.intake.lanes;
+        tokio::select! {
+            delivery = normal.recv() => panic!("{delivery:?}"),
+            delivery = bulk.recv() => panic!("{delivery:?}"),
+            () = tokio::time::sleep(Duration::from_millis(700)) => {}
+        }
+    }
+}
+
+fn message(id: &str) -> Message {
+    Message {
+        body: Bytes::from(format!("the body of {id}")),
+        properties: Properties {
+            message_id: Some(id.to_owned()),
+            ..Properties::default()
+        },
+    }
+}
+
+fn id(delivery: &Delivery) -> String {
+    delivery.message.properties.message_id.clone().unwrap()
+}
+
+/// Everything that a result can bear: RabbitMQ's streams drop headers that are lists or tables.
+fn flat() -> Message {
+    let mut message = laden();
+    let simple = |value: &Value| !matches!(value, Value::List(_) | Value::Table(_));
+    message.properties.headers.0.retain(|(_, value)| simple(value));
+    message
+}
+
+/// Everything that a message can bear.
+fn laden() -> Message {
+    Message {
+        body: Bytes::from((0..=255).collect::<Vec<u8>>()),
+        properties: Properties {
+            message_id: Some("laden".into()),
+            correlation_id: Some("c".into()),
+            reply_to: Some("r".into()),
+            priority: Some(3),
+            content_type: Some("application/json".into()),
+            content_encoding: Some("utf-8".into()),
+            timestamp: Some(1_700_000_000),
+            kind: Some("t".into()),
+            app_id: Some("a".into()),
+            headers: Headers(vec![
+                ("a-bool".into(), Value::Bool(true)),
+                ("bytes".into(), Value::Text(Bytes::from_static(&[0xff, 0]))),
+                ("float".into(), Value::Float(1.5)),
+                ("int".into(), Value::Int(i64::MIN)),
+                ("list".into(), Value::List(vec!["é".into(), Value::Void, Value::Int(7)])),
+                ("table".into(), Value::Table(vec![("n".into(), Value::Int(1))])),
+                ("time".into(), Value::Timestamp(7)),
+                ("x-flowlaunch-attempts".into(), Value::Int(2)),
+            ]),
+        },
+    }
+}
+
+async fn what_is_confirmed_is_delivered_in_its_lane_byte_for_byte(stage: Stage) {
+    let mut hands = stage.client().await;
+    hands.eat(10);
+    for lane in Lane::ALL {
+        hands.publish(Destination::Lane(lane), laden()).await;
+        let delivery = hands.next(lane).await;
+        assert_eq!(delivery.message, laden());
+        assert_eq!(
+            (delivery.lane, delivery.redelivered, delivery.delivery_count),
+            (lane, false, 0)
+        );
+        assert!(delivery.is_alive());
+        delivery.settle(Settlement::Ack);
+    }
+    hands.client.stop().await;
+}
+
+async fn nothing_comes_without_appetite_and_no_more_than_the_prefetch(stage: Stage) {
+    let mut hands = stage.client().await;
+    for n in 0..20 {
+        hands
+            .publish(Destination::Lane(Lane::Bulk), message(&n.to_string()))
+            .await;
+    }
+    hands.assert_quiet().await;
+    hands.eat(5);
+    let mut held = Vec::new();
+    for _ in 0..5 {
+        held.push(hands.next(Lane::Bulk).await);
+    }
+    hands.assert_quiet().await;
+    // Room for two more, and no others.
+    for _ in 0..2 {
+        held.pop().unwrap().settle(Settlement::Ack);
+    }
+    for _ in 0..2 {
+        held.push(hands.next(Lane::Bulk).await);
+    }
+    hands.assert_quiet().await;
+    // From when it says so, nothing comes, and what is in hand can still be settled.
+    hands.intake.appetite.send_replace(Appetite::Nothing);
+    let mut taking = hands.intake.taking.clone();
+    let nothing = taking.wait_for(|taking| *taking == Appetite::Nothing);
+    tokio::time::timeout(LONG, nothing).await.unwrap().unwrap();
+    held.into_iter().for_each(|delivery| delivery.settle(Settlement::Ack));
+    hands.assert_quiet().await;
+    hands.client.stop().await;
+}
+
+async fn a_delay_is_never_early_and_none_waits_behind_a_longer_one(stage: Stage) {
+    let mut hands = stage.client().await;
+    hands.eat(100);
+    let mut published = Vec::new();
+    for millis in [6000, 250, 3000, 1, 1200, 2400, 40, 700] {
+        let delay = Duration::from_millis(millis);
+        published.push((delay, Instant::now()));
+        let id = (published.len() - 1).to_string();
+        hands
+            .publish(Destination::Delay(Lane::Normal, delay), message(&id))
+            .await;
+    }
+    let mut came = Vec::new();
+    for _ in 0..published.len() {
+        let delivery = hands.next(Lane::Normal).await;
+        let (delay, since) = published[id(&delivery).parse::<usize>().unwrap()];
+        let took = since.elapsed();
+        assert!(took >= delay, "{delay:?} came after {took:?}");
+        assert!(!delivery.redelivered);
+        came.push((delay, took - delay));
+        delivery.settle(Settlement::Ack);
+    }
+    println!("delays, and how late each was: {came:?}");
+    assert_eq!(came.last().unwrap().0, Duration::from_secs(6), "the longest came last");
+    hands.client.stop().await;
+}
+
+async fn what_is_returned_comes_again_and_says_so(stage: Stage) {
+    let mut hands = stage.client().await;
+    hands.eat(10);
+    hands.publish(Destination::Lane(Lane::Normal), message("again")).await;
+    for count in 0..3 {
+        let delivery = hands.next(Lane::Normal).await;
+        assert_eq!((delivery.redelivered, delivery.delivery_count), (count > 0, count));
+        assert_eq!(delivery.message.body, message("again").body);
+        if count == 1 {
+            // Dropped, it goes back as well.
+            drop(delivery);
+        } else {
+            delivery.settle(Settlement::Return);
+        }
+    }
+    hands.next(Lane::Normal).await.settle(Settlement::Ack);
+    hands.assert_quiet().await;
+    hands.client.stop().await;
+}
+
+async fn what_comes_back_too_often_is_dead(stage: Stage) {
+    let mut hands = stage.client().await;
+    hands.eat(10);
+    hands.publish(Destination::Lane(Lane::Bulk), message("poison")).await;
+    for count in 0..=20 {
+        let delivery = hands.next(Lane::Bulk).await;
+        assert_eq!(delivery.delivery_count, count);
+        delivery.settle(Settlement::Return);
+    }
+    let letter = eventually("a dead letter", LONG, async || {
+        stage.broker.browser().dead(10).await.unwrap().pop().ok_or(())
+    })
+    .await;
+    assert_eq!(letter.body, message("poison").body);
+    assert_eq!(letter.properties.headers.ours("reason"), None, "the broker made it");
+    let reason = letter.properties.headers.get("x-first-death-reason");
+    assert_eq!(reason.and_then(Value::as_text), Some("delivery_limit"));
+    hands.assert_quiet().await;
+    hands.client.stop().await;
+}
+
+async fn what_was_in_hand_comes_back_when_the_consumer_is_gone(stage: Stage) {
+    let mut first = stage.client().await;
+    first.eat(10);
+    for n in 0..10 {
+        first
+            .publish(Destination::Lane(Lane::Bulk), message(&n.to_string()))
+            .await;
+    }
+    let mut held = Vec::new();
+    for _ in 0..10 {
+        held.push(first.next(Lane::Bulk).await);
+    }
+    held.split_off(7)
+        .into_iter()
+        .for_each(|delivery| delivery.settle(Settlement::Ack));
+    first.client.stop().await;
+    // Nothing may be launched for these any more.
+    assert!(held.iter().all(|delivery| !delivery.is_alive()));
+    let mut second = stage.client().await;
+    second.eat(100);
+    let mut again = BTreeSet::new();
+    for _ in 0..7 {
+        let delivery = second.next(Lane::Bulk).await;
+        assert!(delivery.redelivered);
+        again.insert(id(&delivery));
+        delivery.settle(Settlement::Ack);
+    }
+    assert_eq!(again, held.iter().map(id).collect());
+    // What the first one says now comes too late, and changes nothing.
+    held.into_iter()
+        .for_each(|delivery| delivery.settle(Settlement::Return));
+    second.assert_quiet().await;
+    second.client.stop().await;
+}
+
+async fn what_was_acknowledged_never_comes_again(stage: Stage) {
+    let mut hands = stage.client().await;
+    hands.eat(300);
+    for n in 0..300 {
+        hands
+            .publish(Destination::Lane(Lane::Normal), message(&n.to_string()))
+            .await;
+    }
+    let mut held = Vec::new();
+    for _ in 0..300 {
+        held.push(hands.next(Lane::Normal).await);
+    }
+    // In any order.
+    let (even, odd): (Vec<_>, Vec<_>) = held.into_iter().enumerate().partition(|(n, _)| n % 2 == 0);
+    for (_, delivery) in odd.into_iter().chain(even.into_iter().rev()) {
+        delivery.settle(Settlement::Ack);
+    }
+    // An orderly end writes them all.
+    hands.client.stop().await;
+    let mut hands = stage.client().await;
+    hands.eat(300);
+    hands.assert_quiet().await;
+    hands.client.stop().await;
+}
+
+async fn two_consumers_share_and_neither_gets_what_the_other_has(stage: Stage) {
+    let (mut one, mut two) = (stage.client().await, stage.client().await);
+    for n in 0..200 {
+        one.publish(Destination::Lane(Lane::Bulk), message(&n.to_string()))
+            .await;
+    }
+    for hands in [&one, &two] {
+        hands.eat(20);
+    }
+    let mut held = Vec::new();
+    for _ in 0..20 {
+        held.push(one.next(Lane::Bulk).await);
+        held.push(two.next(Lane::Bulk).await);
+    }
+    let mut seen = Vec::new();
+    let mut done = |delivery: Delivery| {
+        assert!(!delivery.redelivered);
+        seen.push(id(&delivery));
+        delivery.settle(Settlement::Ack);
+        seen.len()
+    };
+    let mut count = held.into_iter().map(&mut done).max().unwrap();
+    while count < 200 {
+        count = done(tokio::select! {
+            delivery = one.next(Lane::Bulk) => delivery,
+            delivery = two.next(Lane::Bulk) => delivery,
+        });
+    }
+    let different: BTreeSet<_> = seen.iter().collect();
+    assert_eq!(different.len(), 200);
+    one.assert_quiet().await;
+    two.assert_quiet().await;
+    one.client.stop().await;
+    two.client.stop().await;
+}
+
+async fn a_dead_letter_keeps_its_headers_and_browsing_does_it_no_harm(stage: Stage) {
+    let hands = stage.client().await;
+    hands.publish(Destination::Dead, laden()).await;
+    for n in 0..4 {
+        hands.publish(Destination::Dead, message(&n.to_string())).await;
+    }
+    let browser = stage.broker.browser();
+    for _ in 0..30 {
+        let letters = browser.dead(3).await.unwrap();
+        assert_eq!(letters.len(), 3);
+        let first = letters
+            .into_iter()
+            .find(|letter| letter.properties.message_id.as_deref() == Some("laden"));
+        let mut first = first.expect("the oldest come first");
+        first
+            .properties
+            .headers
+            .0
+            .retain(|(name, _)| !name.starts_with("x-") || name.starts_with("x-flowlaunch-"));
+        assert_eq!(first, laden());
+    }
+    eventually("all of them", LONG, async || {
+        match browser.dead(100).await.unwrap().len() {
+            5 => Ok(()),
+            other => Err(other),
+        }
+    })
+    .await;
+    hands.client.stop().await;
+}
+
+async fn results_are_kept_in_order_and_read_on_from_a_number(stage: Stage) {
+    let hands = stage.client().await;
+    let browser = stage.broker.browser();
+    assert_eq!(browser.results(0, 10, Duration::ZERO).await.unwrap(), []);
+    for n in 0..30 {
+        hands
+            .publish(Destination::Results("launched.-".into()), message(&n.to_string()))
+            .await;
+    }
+    let read = browser.results(0, 10, LONG).await.unwrap();
+    let ids: Vec<_> = read
+        .iter()
+        .map(|(_, result)| result.properties.message_id.clone().unwrap())
+        .collect();
+    assert_eq!(ids, (0..10).map(|n: usize| n.to_string()).collect::<Vec<_>>());
+    assert!(read.windows(2).all(|pair| pair[0].0 < pair[1].0));
+    let last = read.last().unwrap().0;
+    let rest = browser.results(last, 100, LONG).await.unwrap();
+    assert_eq!(rest.len(), 20);
+    assert_eq!(rest[0].1.body, message("10").body);
+    // One who waits at the end gets what comes.
+    let end = rest.last().unwrap().0;
+    let waiting = browser.results(end, 100, LONG);
+    let telling = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        hands.publish(Destination::Results("dead.spring".into()), flat()).await;
+    };
+    let (late, ()) = tokio::join!(waiting, telling);
+    let late: Vec<_> = late.unwrap().into_iter().map(|(_, result)| result).collect();
+    assert_eq!(late, [flat()]);
+    hands.client.stop().await;
+}
+
+async fn what_waits_is_counted(stage: Stage) {
+    let hands = stage.client().await;
+    for (count, to) in [
+        (3, Destination::Lane(Lane::Normal)),
+        (5, Destination::Lane(Lane::Bulk)),
+        (2, Destination::Delay(Lane::Bulk, Duration::from_secs(3600))),
+        (1, Destination::Dead),
+    ] {
+        for n in 0..count {
+            hands.publish(to.clone(), message(&n.to_string())).await;
+        }
+    }
+    let queues = hands.client.observed().queues;
+    let wanted = [
+        ("bulk", Some(5)),
+        ("dead", Some(1)),
+        ("delayed", Some(2)),
+        ("normal", Some(3)),
+    ];
+    eventually("the counts", LONG, async || {
+        let mut seen = queues.borrow().messages.clone();
+        seen.sort_unstable();
+        // A canary may be on its way through RabbitMQ's ladder.
+        let canary = [
+            ("bulk", Some(5)),
+            ("dead", Some(1)),
+            ("delayed", Some(3)),
+            ("normal", Some(3)),
+        ];
+        if seen == wanted || seen == canary {
+            Ok(())
+        } else {
+            Err(seen)
+        }
+    })
+    .await;
+    hands.client.stop().await;
+}
