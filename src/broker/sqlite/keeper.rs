@@ -352,11 +352,11 @@ fn carry_out(writing: &Writing<'_>, order: &Order, holder: Option<i64>) -> Resul
     Ok(Done::Nothing)
 }
 
-/// Whether a transaction that failed so has certainly left nothing behind. When the disk failed in the middle of a commit,
-/// nobody knows what a later start will find in the log.
+/// Whether a transaction that failed so has certainly left nothing behind. Only a commit that was written, and could not be
+/// forced to the disk, may be found by a later start.
 fn is_certain(error: &rusqlite::Error) -> bool {
-    matches!(
-        error.sqlite_error_code(),
-        Some(ErrorCode::DiskFull | ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)
-    )
+    let Some(failure) = error.sqlite_error() else {
+        return true;
+    };
+    failure.code != ErrorCode::SystemIoFailure || failure.extended_code == rusqlite::ffi::SQLITE_IOERR_WRITE
 }

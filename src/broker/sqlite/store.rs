@@ -210,14 +210,15 @@ impl Store {
     fn prepare(&mut self) -> Result<Result<(), OpenError>, rusqlite::Error> {
         self.connection.busy_timeout(LOCKED)?;
         let path = self.path.clone();
-        let look = |connection: &Connection| -> Result<(i32, i32, i64), rusqlite::Error> {
+        let look = |tx: &Transaction<'_>| -> Result<(i32, i32, i64), rusqlite::Error> {
             Ok((
-                connection.pragma_query_value(None, "application_id", |row| row.get(0))?,
-                connection.pragma_query_value(None, "user_version", |row| row.get(0))?,
-                connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?,
+                tx.pragma_query_value(None, "application_id", |row| row.get(0))?,
+                tx.pragma_query_value(None, "user_version", |row| row.get(0))?,
+                tx.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?,
             ))
         };
-        let mut seen = look(&self.connection)?;
+        // In one transaction: another process may be making the file just now.
+        let mut seen = look(&self.connection.transaction()?)?;
         if seen == (0, 0, 0) {
             // Before the first table, or it has no effect. Only then is it nobody's file.
             self.connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
@@ -232,7 +233,7 @@ impl Store {
                 tx.pragma_update(None, "user_version", VERSION)?;
             }
             tx.commit()?;
-            seen = look(&self.connection)?;
+            seen = look(&self.connection.transaction()?)?;
         }
         let (application, version, _) = seen;
         if application != APPLICATION {

@@ -1,0 +1,309 @@
+//! The embedded broker under real processes: killed, suspended, locked out, out of room. No server needed.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test stops at what it did not expect, and prints its figures"
+)]
+
+mod common;
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use common::jobs::{
+    assert_launched_once_each, job, launch_count, launches_by_job, now_micros, slow, wait_each_launched, wait_launches,
+};
+use common::process::Process;
+use common::wait::{LONG, eventually, until};
+use common::worker::{Builder, run};
+use common::{Sim, Worker, flowlaunch};
+use flowlaunch::broker::sqlite::Sqlite;
+use nix::sys::signal::Signal;
+use serde_json::json;
+use tempfile::TempDir;
+
+const SLOTS: usize = 12;
+/// What a worker with that many slots and no rate limit may have in hand of a lane.
+const PREFETCH: usize = SLOTS * 16;
+
+/// A folder with the broker's file in it, and a simulator.
+struct Stage {
+    dir: TempDir,
+    sim: Sim,
+}
+
+impl Stage {
+    async fn set() -> Self {
+        Self {
+            dir: tempfile::tempdir().unwrap(),
+            sim: Sim::start().await,
+        }
+    }
+
+    fn file(&self) -> PathBuf {
+        self.dir.path().join("jobs.db")
+    }
+
+    fn url(&self) -> String {
+        format!("sqlite:{}", self.file().display())
+    }
+
+    fn worker(&self) -> Builder {
+        Worker::builder(&self.url(), "flowlaunch", &self.sim.base_url(), &self.sim.login_url())
+            .set("limits.concurrency", SLOTS)
+    }
+
+    /// Jobs `0..count`, a line each.
+    fn input(&self, count: usize) -> PathBuf {
+        let path = self.dir.path().join("jobs.jsonl");
+        let mut file = std::io::BufWriter::new(std::fs::File::create(&path).unwrap());
+        for n in 0..count {
+            writeln!(file, "{}", job(n)).unwrap();
+        }
+        path
+    }
+
+    fn publish(&self, input: &Path) {
+        let (broker, input) = (format!("broker.url={}", self.url()), input.to_str().unwrap());
+        let args = ["publish", "--lane", "bulk", "--set", &broker, input];
+        let (code, said, error) = run(&args, self.dir.path(), "");
+        assert_eq!(code, 0, "{said}{error}");
+    }
+
+    /// What waits in a queue, ready.
+    fn waiting(&self, queue: &str) -> usize {
+        let report = Sqlite::inspect(&self.file()).unwrap();
+        let found = report.messages.iter().find(|(name, _)| *name == queue);
+        found.unwrap().1.unwrap() as usize
+    }
+
+    fn in_all(&self) -> usize {
+        ["normal", "bulk", "delayed", "dead"]
+            .map(|queue| self.waiting(queue))
+            .iter()
+            .sum()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn five_kills_of_the_publisher_and_five_of_the_worker_lose_none_of_20000_jobs() {
+    const JOBS: usize = 20_000;
+    let stage = Stage::set().await;
+    let input = stage.input(JOBS);
+    // What is there after a kill is a beginning of the file: the next run goes on behind it, and nothing is there twice.
+    let (mut there, mut cut) = (0, 0);
+    for kill in 1..=5 {
+        let mut command = flowlaunch();
+        command
+            .args(["publish", "--lane", "bulk", "--set"])
+            .arg(format!("broker.url={}", stage.url()));
+        command.arg("--from-line").arg((there + 1).to_string()).arg(&input);
+        let mut publisher = Process::spawn("publish", &mut command, &stage.dir.path().join("publish.log"));
+        // In the midst of it: a whole run takes less than a second.
+        while publisher.is_running() && (!stage.file().exists() || stage.waiting("bulk") < there + 1_000) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        publisher.kill();
+        there = stage.waiting("bulk");
+        cut += usize::from(there < JOBS);
+        println!("kill {kill} of the publisher: {there} are there");
+    }
+    let (broker, from) = (format!("broker.url={}", stage.url()), (there + 1).to_string());
+    let args = [
+        "publish",
+        "--lane",
+        "bulk",
+        "--set",
+        &broker,
+        "--from-line",
+        &from,
+        input.to_str().unwrap(),
+    ];
+    if there < JOBS {
+        assert_eq!(run(&args, stage.dir.path(), "").0, 0);
+    }
+    assert_eq!(stage.waiting("bulk"), JOBS, "each line once");
+    assert!(cut >= 3, "the story needs publishers that are killed at work: {cut}");
+
+    stage.sim.set_rules(&json!([slow(Duration::from_millis(5))])).await;
+    let mut worker = stage.worker().spawn();
+    let mut kills = Vec::new();
+    for kill in 1..=5 {
+        wait_launches(&stage.sim, kill * 3_000).await;
+        worker.kill();
+        kills.push(now_micros());
+        worker.start_again();
+    }
+    wait_each_launched(&stage.sim, JOBS).await;
+    worker.term();
+    assert_eq!(worker.wait_exit().await, 0);
+    assert_eq!(stage.in_all(), 0, "what was in hand is settled, or back");
+
+    let by_job = launches_by_job(&stage.sim).await;
+    let lost: Vec<_> = (0..JOBS).filter(|n| !by_job.contains_key(n)).collect();
+    assert!(lost.is_empty(), "{} jobs lost: {lost:?}", lost.len());
+    let mut extra = 0;
+    for (n, launches) in &by_job {
+        for pair in launches.windows(2) {
+            let between = |kill: &&i64| (pair[0].at_micros..pair[1].at_micros).contains(*kill);
+            assert!(
+                kills.iter().any(|kill| between(&kill)),
+                "job {n}: twice by one worker: {pair:#?}"
+            );
+            extra += 1;
+        }
+    }
+    println!("five kills of the worker: {extra} launches repeated");
+    assert!(extra <= 5 * PREFETCH, "more were repeated than were in hand");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_killed_worker_held_goes_to_the_other_one_and_what_a_suspended_one_holds_does_not() {
+    let stage = Stage::set().await;
+    // The first to come takes all that there is, and waits for its answers.
+    stage.sim.set_rules(&json!([{ "delaySeconds": 1.0 }])).await;
+    stage.publish(&stage.input(24));
+    let mut held = stage.worker().ready().await;
+    until("all to be in hand", LONG, async || stage.waiting("bulk") == 0).await;
+    held.signal(Signal::SIGSTOP);
+    let mut other = stage.worker().ready().await;
+    // Longer than any lease by a clock that one might have thought of.
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    assert_eq!(stage.waiting("bulk"), 0);
+    let metrics = other.metrics().await;
+    assert_eq!(
+        metrics.get("flowlaunch_jobs_received_total", &[]),
+        0.0,
+        "nobody took what it has"
+    );
+    held.signal(Signal::SIGCONT);
+    wait_launches(&stage.sim, 24).await;
+    until("all to be settled", LONG, async || {
+        held.metrics()
+            .await
+            .get("flowlaunch_jobs_settled_total", &[("verdict", "launched")])
+            == 24.0
+    })
+    .await;
+    assert_launched_once_each(&stage.sim, 24).await;
+
+    // Killed with everything in hand, it leaves it to the other one.
+    stage.sim.forget().await;
+    other.signal(Signal::SIGSTOP);
+    stage.publish(&stage.input(24));
+    until("all to be in hand", LONG, async || stage.waiting("bulk") == 0).await;
+    held.kill();
+    other.signal(Signal::SIGCONT);
+    until("the other one to launch them", LONG, async || {
+        let metrics = other.metrics().await;
+        metrics.get("flowlaunch_jobs_settled_total", &[("verdict", "launched")]) == 24.0
+    })
+    .await;
+    let by_job = launches_by_job(&stage.sim).await;
+    assert_eq!(by_job.len(), 24);
+    // Those that the killed one had sent already are window 1, and there were slots for so many.
+    let twice = by_job.values().filter(|launches| launches.len() > 1).count();
+    assert!(twice <= SLOTS, "{twice} launched twice");
+    assert!(
+        other
+            .log()
+            .contains("a process is gone: the jobs that it held are back")
+    );
+    other.term();
+    assert_eq!(other.wait_exit().await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_locked_for_long_holds_work_and_loses_none() {
+    let stage = Stage::set().await;
+    stage.sim.set_rules(&json!([slow(Duration::from_millis(20))])).await;
+    stage.publish(&stage.input(2_000));
+    let mut worker = stage.worker().ready().await;
+    wait_launches(&stage.sim, 300).await;
+    let stranger = rusqlite::Connection::open(stage.file()).unwrap();
+    stranger.busy_timeout(Duration::from_secs(30)).unwrap();
+    stranger.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let body = worker
+        .wait_readyz("readyz to tell of the lock", |status, body| {
+            status == 503 && body.contains("locked")
+        })
+        .await;
+    assert!(
+        body.contains("is locked by another program: end that one, or wait for it"),
+        "{body}"
+    );
+    // A publisher is told the same, and leaves nothing.
+    let (broker, more) = (
+        format!("broker.url={}", stage.url()),
+        stage.dir.path().join("more.jsonl"),
+    );
+    std::fs::write(&more, job(9_999).to_string()).unwrap();
+    let mut publisher = Process::spawn(
+        "publish",
+        flowlaunch().args(["publish", "--set", &broker]).arg(&more),
+        &stage.dir.path().join("publish.log"),
+    );
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(publisher.is_running(), "it waits");
+    let held = launch_count(&stage.sim).await;
+    assert!(held < 2_000);
+    stranger.execute_batch("COMMIT").unwrap();
+    wait_launches(&stage.sim, 2_001).await;
+    worker.wait_ready().await;
+    eventually("the file to be empty", LONG, async || match stage.in_all() {
+        0 => Ok(()),
+        left => Err(left),
+    })
+    .await;
+    let by_job = launches_by_job(&stage.sim).await;
+    assert!(
+        by_job.values().all(|launches| launches.len() == 1),
+        "the lock cost nobody a second call"
+    );
+    assert_eq!(by_job.len(), 2_001);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_without_room_is_told_of_and_loses_nothing() {
+    let stage = Stage::set().await;
+    let input = stage.input(20_000);
+    // Files may have 2 MB: what does not fit cannot be written, as on a full disk.
+    let script = format!(
+        "trap '' XFSZ; ulimit -f 2000; exec {} publish --lane bulk --set 'broker.url={}' {}",
+        env!("CARGO_BIN_EXE_flowlaunch"),
+        stage.url(),
+        input.display()
+    );
+    let output = Command::new("bash").args(["-c", &script]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("--from-line"), "it says where to go on: {said}");
+    println!("{said}");
+    let there = stage.waiting("bulk");
+    assert!((1..20_000).contains(&there), "{there}");
+    let from = said
+        .split("--from-line ")
+        .nth(1)
+        .unwrap()
+        .split(|c: char| !c.is_ascii_digit())
+        .next()
+        .unwrap();
+    assert_eq!(from.parse::<usize>().unwrap(), there + 1, "what it says is so");
+    let (broker, input) = (format!("broker.url={}", stage.url()), input.to_str().unwrap());
+    let args = [
+        "publish",
+        "--lane",
+        "bulk",
+        "--set",
+        &broker,
+        "--from-line",
+        from,
+        input,
+    ];
+    let (code, _, error) = run(&args, stage.dir.path(), "");
+    assert_eq!(code, 0, "{error}");
+    assert_eq!(stage.waiting("bulk"), 20_000);
+}
