@@ -246,7 +246,11 @@ async fn a_file_that_is_locked_for_long_holds_work_and_loses_none() {
         flowlaunch().args(["publish", "--set", &broker]).arg(&more),
         &stage.dir.path().join("publish.log"),
     );
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    until("the publisher to say why it waits", LONG, async || {
+        let said = std::fs::read_to_string(stage.dir.path().join("publish.log")).unwrap();
+        said.contains("waiting, for the broker takes nothing now") && said.contains("is locked by another program")
+    })
+    .await;
     assert!(publisher.is_running(), "it waits");
     let held = launch_count(&stage.sim).await;
     assert!(held < 2_000);

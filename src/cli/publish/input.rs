@@ -124,6 +124,6 @@ pub(super) fn message((number, line): (usize, Vec<u8>)) -> anyhow::Result<(usize
 }
 
 #[expect(clippy::print_stderr, reason = "a word to the person at the terminal")]
-fn hint(text: &str) {
+pub(super) fn hint(text: &str) {
     eprintln!("flowlaunch: {text}");
 }

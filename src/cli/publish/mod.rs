@@ -19,10 +19,11 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use self::account::{Account, Fate, account, fate};
-use self::input::{check, lines, message, open};
+use self::input::{check, hint, lines, message, open};
 use super::Failed;
 use crate::app;
-use crate::broker::{Destination, Publish};
+use crate::broker::client::Client;
+use crate::broker::{Destination, Link};
 use crate::config::Config;
 use crate::lane::Lane;
 use crate::retry::Policy;
@@ -86,7 +87,7 @@ pub(super) async fn run(config: Config, args: Args, stop: CancellationToken) -> 
         return Ok(());
     };
     let broker = broker?;
-    let result = publish_all(file, &args, jobs, broker.publisher(), stop).await;
+    let result = publish_all(file, &args, jobs, &broker, stop).await;
     broker.stop().await;
     result
 }
@@ -95,9 +96,10 @@ async fn publish_all(
     mut file: File,
     args: &Args,
     jobs: usize,
-    publisher: Arc<dyn Publish>,
+    broker: &Client,
     stop: CancellationToken,
 ) -> Result<(), Failed> {
+    let (publisher, mut link) = (broker.publisher(), broker.observed().publishing);
     // A failure ends the sending as a signal does; but it is no signal.
     let enough = stop.child_token();
     let told = enough.clone();
@@ -137,6 +139,13 @@ async fn publish_all(
                 None => break,
             },
             () = &mut patience => break,
+            // Clocks stand still meanwhile: without a word it would look as if it hung.
+            Ok(()) = link.changed() => {
+                if let Link::Blocked(why) = &*link.borrow_and_update() {
+                    hint(&format!("waiting, for the broker takes nothing now: {why}. Ctrl-C ends it"));
+                }
+                continue;
+            }
         };
         let fate = match sent {
             Ok(()) => {
