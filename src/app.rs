@@ -1,5 +1,7 @@
 //! The composition root: puts the parts together, as the configuration says.
 
+pub mod demo;
+
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -17,7 +19,7 @@ use crate::broker::sqlite::Sqlite;
 use crate::broker::topology::{Names, Topology};
 use crate::check::{self, Findings, Standing};
 use crate::config::{Config, ConfigError};
-use crate::metrics::{Broker as BrokerKind, Metrics, TokenResult};
+use crate::metrics::{Broker as BrokerKind, Exporter, Metrics, TokenResult};
 use crate::retry::Policy;
 use crate::worker::health::WorkerHealth;
 use crate::worker::{Drained, Parts, Worker};
@@ -126,67 +128,90 @@ fn api_fault(config: &Config, error: &BuildError) -> ConfigError {
 
 /// Runs a worker until it is told to stop.
 pub async fn worker(config: Config, stop: CancellationToken) -> anyhow::Result<Drained> {
-    config.require_inputs_field()?;
-    let api = config.api()?;
-    let broker = broker(&config)?;
-    let tasks = TaskTracker::new();
-    let closing = CancellationToken::new();
-    let (metrics, exporter) = Metrics::new(match &broker {
-        Broker::RabbitMq(_) => BrokerKind::Amqp,
-        Broker::Embedded { .. } => BrokerKind::Sqlite,
-    });
-    let metrics = Arc::new(metrics);
-    // The port is taken before anything is consumed: two workers with one address is a mistake to hear of early.
-    let admin = Admin::bind(&config.admin).await?;
-    let bucket = Bucket::new(config.limits.rate, config.limits.burst)?;
-    let client = Client::new(&api).map_err(|error| api_fault(&config, &error))?;
-    let minted = metrics.clone();
-    let tokens = Tokens::new(&api, move |result| {
-        minted.token_requests_total.of(token_result(result)).increment(1)
-    })
-    .map_err(|error| api_fault(&config, &error))?;
-    let tokens = Arc::new(tokens);
-    // What may pass by itself (a broker that is still starting) is left to the supervisors.
-    match broker.first_contact().await {
-        Ok(()) => {}
-        Err(error) if error.is_lasting() => return Err(error.into()),
-        Err(error) => tracing::warn!(%error, "the broker is not there yet: waiting for it"),
+    Assembled::new(&config, stop).await?.run().await
+}
+
+/// A worker with all that it needs, and the admin listener.
+struct Assembled {
+    worker: Worker,
+    health: Arc<WorkerHealth>,
+    broker: BrokerClient,
+    admin: Admin,
+    exporter: Exporter,
+}
+
+impl Assembled {
+    async fn new(config: &Config, stop: CancellationToken) -> anyhow::Result<Self> {
+        config.require_inputs_field()?;
+        let api = config.api()?;
+        let broker = broker(config)?;
+        let (metrics, exporter) = Metrics::new(match &broker {
+            Broker::RabbitMq(_) => BrokerKind::Amqp,
+            Broker::Embedded { .. } => BrokerKind::Sqlite,
+        });
+        let metrics = Arc::new(metrics);
+        // The port is taken before anything is consumed: two workers with one address is a mistake to hear of early.
+        let admin = Admin::bind(&config.admin).await?;
+        let bucket = Bucket::new(config.limits.rate, config.limits.burst)?;
+        let client = Client::new(&api).map_err(|error| api_fault(config, &error))?;
+        let minted = metrics.clone();
+        let tokens = Tokens::new(&api, move |result| {
+            minted.token_requests_total.of(token_result(result)).increment(1)
+        })
+        .map_err(|error| api_fault(config, &error))?;
+        // What may pass by itself (a broker that is still starting) is left to the supervisors.
+        match broker.first_contact().await {
+            Ok(()) => {}
+            Err(error) if error.is_lasting() => return Err(error.into()),
+            Err(error) => tracing::warn!(%error, "the broker is not there yet: waiting for it"),
+        }
+        let (broker, intake) = broker.start()?;
+        let worker = Worker::new(
+            Parts {
+                client,
+                tokens: Arc::new(tokens),
+                bucket,
+                policy: Policy::new(&config.retry),
+                publisher: broker.publisher(),
+                observed: broker.observed(),
+                intake,
+                results: config.results.enabled,
+                metrics,
+                concurrency: config.limits.concurrency as usize,
+                drain_timeout: config.worker.drain_timeout,
+            },
+            stop,
+        );
+        tracing::info!(
+            version = env!("CARGO_PKG_VERSION"),
+            rate = %config.limits.rate,
+            concurrency = config.limits.concurrency,
+            "working"
+        );
+        Ok(Self {
+            health: worker.health(),
+            worker,
+            broker,
+            admin,
+            exporter,
+        })
     }
-    let (broker, intake) = broker.start()?;
-    let worker = Worker::new(
-        Parts {
-            client,
-            tokens,
-            bucket,
-            policy: Policy::new(&config.retry),
-            publisher: broker.publisher(),
-            observed: broker.observed(),
-            intake,
-            results: config.results.enabled,
-            metrics,
-            concurrency: config.limits.concurrency as usize,
-            drain_timeout: config.worker.drain_timeout,
-        },
-        stop,
-    );
-    let health = worker.health();
-    let (beating, until) = (health.clone(), closing.clone());
-    tasks.spawn(async move { until.run_until_cancelled(beating.beat()).await });
-    tasks.spawn(admin.serve(Arc::new(Probe(health)), exporter, closing.clone()));
-    tracing::info!(
-        version = env!("CARGO_PKG_VERSION"),
-        rate = %config.limits.rate,
-        concurrency = config.limits.concurrency,
-        "working"
-    );
-    // Not on this, the main thread, which would have to be woken from the runtime's own for every job.
-    let drained = tasks.spawn(worker.run()).await.context("the worker died")?;
-    // The broker goes last: it carries the acknowledgements of what was just finished.
-    broker.stop().await;
-    closing.cancel();
-    tasks.close();
-    tasks.wait().await;
-    Ok(drained)
+
+    async fn run(self) -> anyhow::Result<Drained> {
+        let (tasks, closing) = (TaskTracker::new(), CancellationToken::new());
+        let (beating, until) = (self.health.clone(), closing.clone());
+        tasks.spawn(async move { until.run_until_cancelled(beating.beat()).await });
+        let probe = Arc::new(Probe(self.health));
+        tasks.spawn(self.admin.serve(probe, self.exporter, closing.clone()));
+        // Not on this, the main thread, which would have to be woken from the runtime's own for every job.
+        let drained = tasks.spawn(self.worker.run()).await.context("the worker died")?;
+        // The broker goes last: it carries the acknowledgements of what was just finished.
+        self.broker.stop().await;
+        closing.cancel();
+        tasks.close();
+        tasks.wait().await;
+        Ok(drained)
+    }
 }
 
 const fn token_result(result: MintResult) -> TokenResult {

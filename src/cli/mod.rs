@@ -3,6 +3,7 @@
 //! Exit codes: 0 done, 1 it failed, 2 usage or configuration, 130 and 143 on signals.
 
 mod check;
+mod demo;
 mod publish;
 mod topology;
 mod worker;
@@ -21,9 +22,9 @@ use crate::{simulator, telemetry};
 /// Launches Genesys Cloud Architect flows in bulk: from a queue, under the rate limit, with every job accounted for.
 #[derive(Parser, Debug)]
 #[command(name = "flowlaunch", version, max_term_width = 100)]
-#[command(after_help = "First steps, with a RabbitMQ at hand and nothing really launched:
+#[command(after_help = "First steps, with nothing installed and nothing really launched:
+  flowlaunch demo                  shows all of it in half a minute
   flowlaunch simulator &           stands in for the API
-  export FLOWLAUNCH_BROKER__URL=amqp://guest:guest@127.0.0.1:5672/%2f
   export FLOWLAUNCH_API__BASE_URL=http://127.0.0.1:8080
   export FLOWLAUNCH_API__LOGIN_URL=http://127.0.0.1:8080
   export FLOWLAUNCH_API__CLIENT_ID=demo
@@ -31,6 +32,9 @@ use crate::{simulator, telemetry};
   flowlaunch check                 says whether all of it works
   flowlaunch publish jobs.jsonl    one job a line: flowlaunch publish --help
   flowlaunch worker                launches them; Ctrl-C stops it
+
+Jobs wait in the file flowlaunch.db. A fleet shares a RabbitMQ instead:
+  export FLOWLAUNCH_BROKER__URL=amqp://user:password@host:5672/%2f
 
 Settings come from flowlaunch.toml, then the environment
 (FLOWLAUNCH_<SECTION>__<KEY>), then --set. Secrets are never given as arguments.
@@ -52,9 +56,11 @@ struct Cli {
 
 #[derive(Subcommand, Debug)]
 enum Command {
+    /// See it work, with nothing set up: 1,000 launches against a simulator.
+    Demo(demo::Args),
     /// Pull jobs from the lanes and launch them, until stopped.
     #[command(
-        after_help = "Needs a RabbitMQ (broker.url) and the API's client (api.*): `flowlaunch check`\n\
+        after_help = "Needs a broker (broker.url) and the API's client (api.*): `flowlaunch check`\n\
         says what is missing. Metrics and probes are served on admin.listen,\n\
         127.0.0.1:9464: /metrics, /readyz, /livez, /status.\n\n\
         A broker that is away is waited for. A wrong password, a queue that stands with\n\
@@ -139,7 +145,11 @@ async fn run(cli: Cli) -> Result<(), Failed> {
     let stop = CancellationToken::new();
     let signals = ProcessSignals::listen().context("cannot listen for signals")?;
     // A worker that drained has done what it was told; whatever else is stopped half-way has not.
-    let worker = matches!(cli.command, Command::Worker | Command::Simulator(_));
+    let worker = match &cli.command {
+        Command::Worker | Command::Simulator(_) => true,
+        Command::Demo(args) => args.keep,
+        Command::Publish(_) | Command::Topology(_) | Command::Check(_) => false,
+    };
     match shutdown::run(command(cli, stop.clone()), &stop, signals).await {
         Ok((done, None)) => done,
         Ok((done, Some(_))) if worker => done,
@@ -149,15 +159,19 @@ async fn run(cli: Cli) -> Result<(), Failed> {
 }
 
 async fn command(cli: Cli, stop: CancellationToken) -> Result<(), Failed> {
-    if let Command::Simulator(args) = cli.command {
-        if cli.config.is_some() || !cli.overrides.is_empty() {
+    let settings_given = cli.config.is_some() || !cli.overrides.is_empty();
+    match cli.command {
+        Command::Simulator(_) | Command::Demo(_) if settings_given => {
             return Err(Failed::Usage(anyhow::anyhow!(
-                "the simulator reads no settings, only its own flags: leave out --config and --set"
+                "simulator and demo read no settings, only their own flags: leave out --config and --set"
             )));
         }
-        let start = (*args).into_start().map_err(Failed::Usage)?;
-        simulator::serve(start, stop).await?;
-        return Ok(());
+        Command::Simulator(args) => {
+            let start = (*args).into_start().map_err(Failed::Usage)?;
+            return Ok(simulator::serve(start, stop).await?);
+        }
+        Command::Demo(args) => return demo::run(args, stop).await,
+        Command::Worker | Command::Publish(_) | Command::Topology(_) | Command::Check(_) => {}
     }
     let config = Config::load(cli.config.as_deref(), &cli.overrides)?;
     let mut log = config.log.clone();
@@ -171,7 +185,7 @@ async fn command(cli: Cli, stop: CancellationToken) -> Result<(), Failed> {
         Command::Publish(args) => publish::run(config, args, stop).await,
         Command::Topology(args) => topology::run(config, args).await,
         Command::Check(args) => check::run(config, args).await,
-        Command::Simulator(_) => Ok(()),
+        Command::Simulator(_) | Command::Demo(_) => Ok(()),
     }
 }
 
