@@ -44,8 +44,14 @@ fn main() {
 }
 
 async fn all(wanted: &str) {
-    let rabbit = Rabbit::start().await;
     let wants = |name: &str| name.contains(wanted);
+    if wants("embedded") {
+        embedded().await;
+    }
+    if !["throughput", "latency", "quota", "memory"].into_iter().any(wants) {
+        return;
+    }
+    let rabbit = Rabbit::start().await;
     if wants("throughput") {
         throughput(&rabbit).await;
     }
@@ -274,4 +280,37 @@ async fn memory(rabbit: &Rabbit) {
     let waiting = amqp.count(&format!("{prefix}.jobs.bulk")).await.unwrap_or(0);
     let (now, most) = memory_of(worker.pid());
     println!("  {waiting} waiting: {now:.1} MB resident, {most:.1} MB at most (target 60 MB)");
+}
+
+/// The embedded broker: durable commits, a file on this machine's disk, nothing else to wait for.
+async fn embedded() {
+    println!("embedded: one file, durable commits, stub and worker on one machine, no rate limit, 64 at once");
+    for jobs in [100_000_usize, 1_000_000] {
+        let dir = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}", dir.path().join("jobs.db").display());
+        let input = dir.path().join("jobs.jsonl");
+        let mut text = Vec::new();
+        for n in 0..jobs {
+            text.extend(body(n));
+            text.push(b'\n');
+        }
+        std::fs::write(&input, text).unwrap();
+        let broker = format!("broker.url={url}");
+        let args = ["publish", "--lane", "bulk", "--set", &broker, input.to_str().unwrap()];
+        let began = Instant::now();
+        assert_eq!(common::worker::run(&args, dir.path(), "").0, 0);
+        let published = jobs as f64 / began.elapsed().as_secs_f64();
+        let stub = Stub::start().await;
+        let worker = Worker::builder(&url, "flowlaunch", &stub.url(), &stub.url())
+            .set("log.filter", "warn")
+            .spawn();
+        // All of the smaller one; of the larger one enough to see what it takes to have so many wait.
+        let run = measure(&stub, 100_000, worker.pid()).await;
+        let (now, most) = memory_of(worker.pid());
+        println!(
+            "  {jobs:>7} jobs: published {published:>6.0} a second; {:.0} launches/s (target 5,000), {:.1} ms CPU per 1,000 \
+             launches; {now:.0} MB resident, {most:.0} MB at most",
+            run.per_second, run.cpu_per_thousand
+        );
+    }
 }
