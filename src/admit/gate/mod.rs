@@ -5,7 +5,7 @@
 //!   growing pauses, and the others spend nothing.
 //! - **Halted**: a fault of the whole account or set-up. Nothing more is dead-lettered; a probe every 30 s.
 //!
-//! [`state`] is the machine, with time as an argument; [`Gate`] shares it and wakes who waits.
+//! `state` is the machine, with time as an argument; [`Gate`] shares it and wakes who waits.
 
 mod state;
 
