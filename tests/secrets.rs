@@ -5,6 +5,7 @@
 mod common;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use common::account::{FLOW, dead_count};
 use common::wait::{eventually, until};
@@ -90,30 +91,45 @@ fn faults() -> Vec<Value> {
         fault["first"] = json!(match fault["status"].as_u64() {
             Some(301) => 1,
             Some(401) => 2,
-            _ => 3,
+            _ => ROUNDS,
         });
     }
     faults
 }
 
-/// Jobs for every fault, good ones between, and some that cannot be read.
-fn messages(faults: usize) -> Vec<Value> {
-    let inputs = json!({ "name": INPUT, "nested": { "list": [INPUT, 7] } });
-    let mut messages = Vec::new();
-    for n in 0..3 * faults {
-        messages.push(json!({ "lane": "bulk", "body": { "flowId": flow(n % faults), "id": format!("bad-{n}"), "inputs": inputs } }));
-        messages
-            .push(json!({ "lane": "normal", "body": { "flowId": FLOW, "id": format!("good-{n}"), "inputs": inputs } }));
-    }
-    let malformed = [
+/// How often each fault is met.
+const ROUNDS: usize = 3;
+
+fn inputs() -> Value {
+    json!({ "name": INPUT, "nested": { "list": [INPUT, 7] } })
+}
+
+/// A round: a job for every fault, and as many good ones. Fewer refusals than halt a worker, so that it goes on whatever
+/// the order.
+fn round(round: usize, faults: usize) -> Vec<Value> {
+    (0..faults)
+        .flat_map(|n| {
+            let of = |kind: &str, flow: &str| json!({ "flowId": flow, "id": format!("{kind}-{round}-{n}"), "inputs": inputs() });
+            [
+                json!({ "lane": "bulk", "body": of("bad", &flow(n)) }),
+                json!({ "lane": "normal", "body": of("good", FLOW) }),
+            ]
+        })
+        .collect()
+}
+
+/// What cannot be read.
+fn malformed() -> Vec<Value> {
+    let inputs = inputs();
+    [
         json!({ "flowId": FLOW, "inputData": inputs }),
         json!({ "flowId": FLOW, "inputs": INPUT }),
         json!({ "flowId": FLOW, "inputs": inputs, "maxAttempts": "3" }),
         json!(format!(r#"{{"flowId":"{FLOW}","inputs":{{"name":"{INPUT}",}}}}"#)),
         json!(format!(r#"{{"flowId":"{FLOW}","inputs":{{"name":"{INPUT}"}}"#)),
-    ];
-    messages.extend(malformed.map(|body| json!({ "lane": "bulk", "body": body })));
-    messages
+    ]
+    .map(|body| json!({ "lane": "bulk", "body": body }))
+    .into()
 }
 
 fn traced(builder: Builder) -> Builder {
@@ -140,19 +156,31 @@ async fn no_secret_token_or_input_value_is_shown_at_any_level_whatever_fails() {
     let worker = traced(Worker::builder(&url, &user, &sim.base_url(), &sim.login_url()))
         .ready()
         .await;
-    let messages = messages(faults.len());
-    python::publish_mixed(node.url(), &user, &messages, &[]).await;
-    // To the end of what the gate lets through: halts, closures and an outage are among it.
+    // To the end of what the gate lets through: halts, closures and an outage are among it. Each ends with a launch that
+    // passes, so there is always another good job to come.
     let amqp = Amqp::connect(node.url()).await;
-    eventually("most jobs to be launched or dead", LONG, async || {
-        let done = sim.launches().await.len() + dead_count(&amqp, &user).await;
-        if done >= messages.len() {
-            Ok(())
-        } else {
-            Err((done, messages.len()))
+    let (mut published, mut spare) = (0, 0);
+    for number in 0..ROUNDS {
+        let mut messages = round(number, faults.len());
+        if number == 0 {
+            messages.extend(malformed());
         }
-    })
-    .await;
+        python::publish_mixed(node.url(), &user, &messages, &[]).await;
+        published += messages.len();
+        eventually("a round's jobs to be launched or dead", LONG, async || {
+            let done = sim.launches().await.len() + dead_count(&amqp, &user).await;
+            if done >= published + spare {
+                return Ok(());
+            }
+            if amqp.count(&format!("{user}.jobs.normal")).await == Some(0) {
+                publish_one(&amqp, &user, &format!("spare-{spare}")).await;
+                spare += 1;
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            Err((done, published + spare))
+        })
+        .await;
+    }
 
     // The token endpoint's errors, which repeat what it was sent.
     let token = sim.stats().await["tokensAlive"].clone();
