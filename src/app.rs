@@ -3,6 +3,7 @@
 pub mod demo;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::time::Instant;
@@ -19,7 +20,9 @@ use crate::broker::sqlite::Sqlite;
 use crate::broker::topology::{Names, Topology};
 use crate::check::{self, Findings, Standing};
 use crate::config::{Config, ConfigError};
+use crate::direct::Direct;
 use crate::metrics::{Broker as BrokerKind, Exporter, Metrics, TokenResult};
+use crate::outcome::Failure;
 use crate::retry::Policy;
 use crate::worker::health::WorkerHealth;
 use crate::worker::{Drained, Parts, Worker};
@@ -57,8 +60,8 @@ pub async fn apply_topology(config: &Config) -> anyhow::Result<String> {
     }
 }
 
-/// Looks at everything that a worker needs: settings, broker, login, API.
-pub async fn check(config: &Config) -> Findings {
+/// Looks at everything that a worker needs: settings, broker, login, API; and at one flow.
+pub async fn check(config: &Config, flow_id: Option<&str>) -> Findings {
     let mut findings = Findings::default();
     settings(config, &mut findings);
     match broker(config) {
@@ -76,7 +79,7 @@ pub async fn check(config: &Config) -> Findings {
         Ok((api, client, tokens))
     });
     match built {
-        Ok((api, client, tokens)) => check::api(&api, &client, &tokens, &mut findings).await,
+        Ok((api, client, tokens)) => check::api(&api, &client, &tokens, flow_id, &mut findings).await,
         Err(error) => findings.add(Standing::Fix, "api", error.reason()),
     }
     findings
@@ -102,6 +105,20 @@ fn settings(config: &Config, findings: &mut Findings) {
         format!("known and in range; {}", places.join("; "))
     };
     findings.add(Standing::Ok, "configuration", detail);
+}
+
+/// What a person's own calls need: connects to nothing yet.
+pub fn direct(config: &Config, stop: CancellationToken, waiting: fn(&Failure, Duration)) -> anyhow::Result<Direct> {
+    let api = config.api()?;
+    let fault = |error: BuildError| api_fault(config, &error);
+    Ok(Direct {
+        client: Client::new(&api).map_err(fault)?,
+        tokens: Tokens::new(&api, |_| ()).map_err(fault)?,
+        bucket: Bucket::new(config.limits.rate, config.limits.burst)?,
+        policy: Policy::new(&config.retry),
+        stop,
+        waiting,
+    })
 }
 
 /// A client of the broker that only publishes. Connects once first, so that a wrong URL is an error and not a wait.

@@ -3,11 +3,12 @@
 use std::fmt;
 use std::path::Path;
 
-use crate::api::{Client, RateHeaders, Settings as ApiSettings, Tokens};
+use crate::api::{Client, Flow, RateHeaders, Settings as ApiSettings, Tokens, Version};
 use crate::broker::amqp::Site;
 use crate::broker::amqp::inspect::{Inspection, inspect};
 use crate::broker::settings::Declare;
 use crate::broker::sqlite::{OpenError, Sqlite};
+use crate::outcome::Failure;
 
 /// How one thing stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
@@ -179,7 +180,14 @@ fn waiting(seen: &Inspection) -> Option<String> {
 }
 
 /// The API: does the login give a token, and does the API answer with it?
-pub async fn api(settings: &ApiSettings, client: &Client, tokens: &Tokens, findings: &mut Findings) {
+/// With a flow's id: is it there, and published?
+pub async fn api(
+    settings: &ApiSettings,
+    client: &Client,
+    tokens: &Tokens,
+    flow_id: Option<&str>,
+    findings: &mut Findings,
+) {
     let token = match tokens.get().await {
         Ok(token) => token,
         Err(failure) => {
@@ -204,11 +212,44 @@ pub async fn api(settings: &ApiSettings, client: &Client, tokens: &Tokens, findi
         ),
         Err(failure) => findings.add(Standing::Fix, "api", failure.to_string()),
     }
+    if let Some(id) = flow_id {
+        flow(id, client.flow(id, &token).await, findings);
+    }
     findings.add(
         Standing::Unseen,
         "launch permission",
         "cannot be seen without launching: architect:flow:launch (scope flow:execution:write)",
     );
+}
+
+fn flow(id: &str, read: Result<Flow, Failure>, findings: &mut Findings) {
+    let (standing, detail) = match read {
+        Ok(flow) => {
+            let name = flow.name.as_deref().unwrap_or(id).to_owned();
+            match flow.published_version {
+                Some(Version { id: Some(version) }) => {
+                    (Standing::Ok, format!("{name}: version {version} is published"))
+                }
+                Some(Version { id: None }) => (Standing::Ok, format!("{name} is published")),
+                None => (
+                    Standing::Fix,
+                    format!("{name} has no published version, so it cannot be launched: publish it in Architect"),
+                ),
+            }
+        }
+        Err(failure) if failure.status == Some(404) => (
+            Standing::Fix,
+            format!(
+                "no flow has the id {id} in this organisation and region: `flowlaunch flows` lists those there are"
+            ),
+        ),
+        Err(failure) if failure.status == Some(403) => (
+            Standing::Unseen,
+            "cannot be seen without the permission architect:flow:view".to_owned(),
+        ),
+        Err(failure) => (Standing::Fix, failure.to_string()),
+    };
+    findings.add(standing, "flow", detail);
 }
 
 fn allowance(rate: &RateHeaders, findings: &mut Findings) {

@@ -35,6 +35,9 @@ pub mod retry;
 // The path itself.
 pub mod worker;
 
+// A person's own calls, without a queue.
+pub mod direct;
+
 // What people see and set.
 pub mod admin;
 pub mod check;

@@ -423,7 +423,7 @@ fn wrong_usage_ends_with_2() {
             "use the environment or a file",
         ),
         (&["simulator", "--rate", "quick"], "300/min"),
-        (&["simulator", "--set", "limits.rate=1/s"], "read no settings"),
+        (&["simulator", "--set", "limits.rate=1/s"], "reads no settings"),
         (&["topology"], "show"),
         (&[], "worker"),
     ] {

@@ -52,7 +52,7 @@ fn a_rate_that_is_none_is_a_mistake_in_its_use() {
     for (args, wanted) in [
         (&["demo", "--rate", "fast"][..], "--rate"),
         (&["demo", "--jobs", "0"][..], "--jobs"),
-        (&["demo", "--set", "limits.rate=1/s"][..], "only their own flags"),
+        (&["demo", "--set", "limits.rate=1/s"][..], "only its own flags"),
     ] {
         let (code, _, error) = run(args, folder.path(), "");
         assert_eq!(code, 2, "{args:?}: {error}");

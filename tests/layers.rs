@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
-const DOWNWARDS: &str = "imports go downwards only: main → cli → app → {worker, campaign, dlq, check, admin} → \
+const DOWNWARDS: &str = "imports go downwards only: main → cli → app → {worker, campaign, dlq, check, direct, admin} → \
      {broker, api, admit, retry, control, metrics} → {job, outcome, result}; any of them may count (metrics), and words of \
      the last layer may name each other";
-const USE_CASES: &str = "use-cases (worker, campaign, dlq, check, admin) never import each other";
+const USE_CASES: &str = "use-cases (worker, campaign, dlq, check, direct, admin) never import each other";
 const BROKER_BLIND: &str = "the broker moves bytes and headers and never sees a job";
 const CONFIG: &str = "config gathers every component's Settings; only cli and app name it";
 const HELPERS: &str = "telemetry and shutdown are helpers of main, cli and app, and import nothing of ours";
@@ -28,7 +28,7 @@ const LAYERS: [&[&str]; 6] = [
     &["main"],
     &["cli"],
     &["app"],
-    &["worker", "campaign", "dlq", "check", "admin"],
+    &["worker", "campaign", "dlq", "check", "direct", "admin"],
     &["broker", "api", "admit", "retry", "control", "metrics"],
     &["job", "outcome", "result", "units", "lane"],
 ];

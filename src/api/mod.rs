@@ -24,7 +24,9 @@ pub use request::LaunchRequest;
 mod client;
 pub use client::{Attempted, Client, Reply};
 mod read;
-pub use read::{Flow, RateHeaders};
+pub use read::{Flow, FlowQuery, RateHeaders, Version};
+mod execution;
+pub use execution::{Execution, Stage};
 
 // The answer, and what it means.
 mod answer;

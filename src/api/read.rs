@@ -55,7 +55,60 @@ pub struct Version {
     pub id: Option<String>,
 }
 
+/// Which flows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FlowQuery {
+    /// Part of the name.
+    pub name: Option<String>,
+    /// The type, such as `workflow`.
+    pub kind: Option<String>,
+}
+
+/// A page of flows.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct FlowPage {
+    /// The flows.
+    pub entities: Vec<Flow>,
+    /// How many pages there are, if the API says so.
+    page_count: Option<u32>,
+}
+
+impl FlowPage {
+    /// Whether there is a page after this one, the one with number `number`.
+    pub fn has_next(&self, number: u32) -> bool {
+        match self.page_count {
+            Some(count) => number < count,
+            None => self.entities.len() >= PAGE,
+        }
+    }
+}
+
+/// Flows on a page: the most that the API gives.
+const PAGE: usize = 100;
+
 impl Client {
+    /// A page of the flows that match; the first has number 1.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub async fn flows(&self, query: &FlowQuery, number: u32, token: &AccessToken) -> Result<FlowPage, Failure> {
+        let mut url = self.flows.clone();
+        {
+            let mut pairs = url.query_pairs_mut();
+            pairs.append_pair("pageSize", &PAGE.to_string());
+            pairs.append_pair("pageNumber", &number.to_string());
+            if let Some(name) = &query.name {
+                pairs.append_pair("name", &format!("*{name}*"));
+            }
+            if let Some(kind) = &query.kind {
+                pairs.append_pair("type", kind);
+            }
+        }
+        let answer = self.read(url, token).await?;
+        serde_json::from_slice(&answer.body).map_err(|_| Failure::new(Class::Unreachable, "flows in an unknown form"))
+    }
+
     /// The cheapest read there is: passes when the API takes this token.
     ///
     /// # Errors
@@ -81,7 +134,7 @@ impl Client {
         serde_json::from_slice(&answer.body).map_err(|_| Failure::new(Class::Unreachable, "a flow in an unknown form"))
     }
 
-    async fn read(&self, url: Url, token: &AccessToken) -> Result<Answer, Failure> {
+    pub(super) async fn read(&self, url: Url, token: &AccessToken) -> Result<Answer, Failure> {
         let mut request = reqwest::Request::new(Method::GET, url);
         request.headers_mut().insert(AUTHORIZATION, token.header());
         let mut answer = transport::exchange(&self.http, request, self.timeout)

@@ -14,6 +14,10 @@ use crate::config::Config;
     ?     cannot be seen in this way, such as the permission to launch\n\n\
     It changes nothing on the broker and launches nothing.")]
 pub(super) struct Args {
+    /// Look also whether this flow is there and published.
+    #[arg(long, value_name = "ID", value_parser = super::launch::flow_id)]
+    flow_id: Option<String>,
+
     /// Print the findings as JSON.
     #[arg(long)]
     json: bool,
@@ -25,7 +29,7 @@ const INDENT: usize = 25;
 
 #[expect(clippy::print_stdout, reason = "the command's result")]
 pub(super) async fn run(config: Config, args: Args) -> Result<(), Failed> {
-    let findings = app::check(&config).await;
+    let findings = app::check(&config, args.flow_id.as_deref()).await;
     if args.json {
         println!("{}", serde_json::to_string_pretty(&findings)?);
     } else {

@@ -4,6 +4,9 @@
 
 mod check;
 mod demo;
+mod flows;
+mod inputs;
+mod launch;
 mod publish;
 mod topology;
 mod worker;
@@ -56,8 +59,38 @@ struct Cli {
 
 #[derive(Subcommand, Debug)]
 enum Command {
+    #[command(flatten)]
+    Alone(Alone),
+    #[command(flatten)]
+    Configured(Configured),
+}
+
+/// Those that read no settings.
+#[derive(Subcommand, Debug)]
+enum Alone {
     /// See it work, with nothing set up: 1,000 launches against a simulator.
+    #[command(display_order = 1)]
     Demo(demo::Args),
+    /// Stand in for the API: for tests, demos and staging.
+    #[command(display_order = 20)]
+    Simulator(Box<simulator::Args>),
+    /// Print the completions of a shell.
+    #[command(after_help = "  flowlaunch completions bash > /etc/bash_completion.d/flowlaunch\n  \
+        flowlaunch completions zsh > \"${fpath[1]}/_flowlaunch\"")]
+    #[command(display_order = 21)]
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page.
+    #[command(after_help = "  flowlaunch man > /usr/local/share/man/man1/flowlaunch.1")]
+    #[command(display_order = 22)]
+    Man,
+}
+
+/// Those that do.
+#[derive(Subcommand, Debug)]
+enum Configured {
     /// Pull jobs from the lanes and launch them, until stopped.
     #[command(
         after_help = "Needs a broker (broker.url) and the API's client (api.*): `flowlaunch check`\n\
@@ -69,15 +102,23 @@ enum Command {
         worker.drain_timeout, gives the rest back, exit code 0. A second signal ends at\n\
         once; the broker then redelivers what was in flight."
     )]
+    #[command(display_order = 2)]
     Worker,
     /// Publish jobs, one a line, from a file or standard input into a lane.
+    #[command(display_order = 3)]
     Publish(publish::Args),
-    /// Show the broker's objects, or make them.
-    Topology(topology::Args),
+    /// Launch one flow now, without a queue.
+    #[command(display_order = 4)]
+    Launch(launch::Args),
+    /// List the flows there are.
+    #[command(display_order = 5)]
+    Flows(flows::Args),
     /// Say what is set, and whether broker and API will do. Launches nothing.
+    #[command(display_order = 6)]
     Check(check::Args),
-    /// Stand in for the API: for tests, demos and staging.
-    Simulator(Box<simulator::Args>),
+    /// Show the broker's objects, or make them.
+    #[command(display_order = 7)]
+    Topology(topology::Args),
 }
 
 /// How a command can end badly.
@@ -145,47 +186,64 @@ async fn run(cli: Cli) -> Result<(), Failed> {
     let stop = CancellationToken::new();
     let signals = ProcessSignals::listen().context("cannot listen for signals")?;
     // A worker that drained has done what it was told; whatever else is stopped half-way has not.
-    let worker = match &cli.command {
-        Command::Worker | Command::Simulator(_) => true,
-        Command::Demo(args) => args.keep,
-        Command::Publish(_) | Command::Topology(_) | Command::Check(_) => false,
+    let drains = match &cli.command {
+        Command::Configured(Configured::Worker) | Command::Alone(Alone::Simulator(_)) => true,
+        Command::Alone(Alone::Demo(args)) => args.keep,
+        Command::Alone(_) | Command::Configured(_) => false,
     };
     match shutdown::run(command(cli, stop.clone()), &stop, signals).await {
         Ok((done, None)) => done,
-        Ok((done, Some(_))) if worker => done,
-        Ok((done, Some(signal))) => done.and(Err(Failed::Signal(signal))),
-        Err(signal) => Err(Failed::Signal(signal)),
+        Ok((done, Some(_))) if drains => done,
+        Ok((Ok(()), Some(signal))) | Err(signal) => Err(Failed::Signal(signal)),
+        // How things stand is told all the same.
+        Ok((Err(failed), Some(signal))) => {
+            complain(&failed);
+            Err(Failed::Signal(signal))
+        }
     }
 }
 
 async fn command(cli: Cli, stop: CancellationToken) -> Result<(), Failed> {
-    let settings_given = cli.config.is_some() || !cli.overrides.is_empty();
     match cli.command {
-        Command::Simulator(_) | Command::Demo(_) if settings_given => {
-            return Err(Failed::Usage(anyhow::anyhow!(
-                "simulator and demo read no settings, only their own flags: leave out --config and --set"
-            )));
+        Command::Configured(command) => {
+            let config = Config::load(cli.config.as_deref(), &cli.overrides)?;
+            configured(command, config, stop).await
         }
-        Command::Simulator(args) => {
-            let start = (*args).into_start().map_err(Failed::Usage)?;
-            return Ok(simulator::serve(start, stop).await?);
-        }
-        Command::Demo(args) => return demo::run(args, stop).await,
-        Command::Worker | Command::Publish(_) | Command::Topology(_) | Command::Check(_) => {}
+        Command::Alone(_) if cli.config.is_some() || !cli.overrides.is_empty() => Err(Failed::Usage(anyhow::anyhow!(
+            "this command reads no settings, only its own flags: leave out --config and --set"
+        ))),
+        Command::Alone(command) => alone(command, stop).await,
     }
-    let config = Config::load(cli.config.as_deref(), &cli.overrides)?;
+}
+
+async fn alone(command: Alone, stop: CancellationToken) -> Result<(), Failed> {
+    match command {
+        Alone::Demo(args) => demo::run(args, stop).await?,
+        Alone::Simulator(args) => simulator::serve((*args).into_start().map_err(Failed::Usage)?, stop).await?,
+        Alone::Completions { shell } => {
+            clap_complete::generate(shell, &mut command_line(), "flowlaunch", &mut std::io::stdout());
+        }
+        Alone::Man => clap_mangen::Man::new(command_line())
+            .render(&mut std::io::stdout())
+            .context("cannot print the manual page")?,
+    }
+    Ok(())
+}
+
+async fn configured(command: Configured, config: Config, stop: CancellationToken) -> Result<(), Failed> {
     let mut log = config.log.clone();
     // A command that ends by itself says in its last line what went wrong: the story of its connection is noise there.
-    if !matches!(cli.command, Command::Worker) && config.source_of("log.filter") == Source::Default {
+    if !matches!(command, Configured::Worker) && config.source_of("log.filter") == Source::Default {
         "error".clone_into(&mut log.filter);
     }
     telemetry::init(&log).map_err(|error| Failed::Usage(error.into()))?;
-    match cli.command {
-        Command::Worker => worker::run(config, stop).await,
-        Command::Publish(args) => publish::run(config, args, stop).await,
-        Command::Topology(args) => topology::run(config, args).await,
-        Command::Check(args) => check::run(config, args).await,
-        Command::Simulator(_) | Command::Demo(_) => Ok(()),
+    match command {
+        Configured::Worker => worker::run(config, stop).await,
+        Configured::Publish(args) => publish::run(config, args, stop).await,
+        Configured::Launch(args) => launch::run(config, args, stop).await,
+        Configured::Flows(args) => flows::run(config, args, stop).await,
+        Configured::Topology(args) => topology::run(config, args).await,
+        Configured::Check(args) => check::run(config, args).await,
     }
 }
 
