@@ -80,16 +80,18 @@ where
 }
 
 /// What no filter can ask for. A dependency's trace shows what goes over its wire: lapin's prints every frame, the login with
-/// the broker's password and the bodies of jobs among them. Ours shows nothing that a log must not hold.
+/// the broker's password and the bodies of jobs among them, and its warning of a message that came back prints that one's
+/// body. Ours shows nothing that a log must not hold.
 fn unspoken() -> Targets {
     Targets::new()
         .with_target(env!("CARGO_PKG_NAME"), LevelFilter::TRACE)
+        .with_target("lapin", LevelFilter::ERROR)
         .with_default(LevelFilter::DEBUG)
 }
 
 fn filter(text: &str) -> Result<EnvFilter, String> {
-    // What lapin has to say comes to us as an error too, and is logged where it is handled; in its own lines stand frames
-    // and logins. Who wants them names it.
+    // What lapin has to say comes to us as an error too, and is logged where it is handled. Who wants its own lines names
+    // it.
     let quiet = if text.contains("lapin") { "" } else { "lapin=off," };
     EnvFilter::builder().parse(format!("{quiet}{text}")).map_err(|error| {
         format!("must be \"error\", \"warn\", \"info\", \"debug\" or \"trace\", or such for modules: {error}")
@@ -163,12 +165,19 @@ mod tests {
         let subscriber = subscriber(&settings, false, move || writer.clone()).unwrap();
         tracing::subscriber::with_default(subscriber, || {
             tracing::trace!(target: "flowlaunch::worker", "ours");
-            tracing::debug!(target: "lapin::io_loop", "theirs");
+            tracing::debug!(target: "hyper_util::client", "theirs");
+            tracing::trace!(target: "hyper_util::client", "a head");
+            tracing::error!(target: "lapin::io_loop", "an error");
+            tracing::warn!(target: "lapin::returned_messages", "a body");
             tracing::trace!(target: "lapin::io_loop", "a frame");
         });
         let shown = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
-        assert!(shown.contains("ours") && shown.contains("theirs"), "{shown}");
-        assert!(!shown.contains("a frame"), "{shown}");
+        for said in ["ours", "theirs", "an error"] {
+            assert!(shown.contains(said), "{said}: {shown}");
+        }
+        for hidden in ["a head", "a body", "a frame"] {
+            assert!(!shown.contains(hidden), "{hidden}: {shown}");
+        }
     }
 
     #[test]

@@ -141,7 +141,7 @@ words! {
 words! {
     /// The windows in which a job can be launched twice, as far as a worker can see them.
     Window, "window":
-    /// Launched although it was delivered before and not cleanly given back.
+    /// Launched although it was delivered before: its worker died, or gave it back (the broker does not tell which).
     Redelivered = "redelivered",
     /// Launched again after an outcome that nobody knows.
     Relaunched = "relaunched",

@@ -37,7 +37,7 @@ family::catalogue! {
     launch_duration_seconds: Histogram<LaunchOutcome>,
     /// From the moment a job was due until its request was sent.
     job_wait_seconds: Histogram<Lane>,
-    /// Answers of the API to calls of every kind, by HTTP status.
+    /// Answers of the launch API, by HTTP status.
     api_responses_total: Counter<Status>,
     /// Launch requests under way.
     in_flight: Gauge<()>,

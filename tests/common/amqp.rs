@@ -133,6 +133,13 @@ impl Amqp {
             .unwrap_or_else(|error| panic!("{queue} to {exchange}: {error}"));
     }
 
+    pub async fn unbind(&self, queue: &str, exchange: &str, key: &str) {
+        self.channel
+            .queue_unbind(queue.into(), exchange.into(), key.into(), FieldTable::default())
+            .await
+            .unwrap_or_else(|error| panic!("{queue} from {exchange}: {error}"));
+    }
+
     /// A queue that has room for one message and refuses the next.
     pub async fn declare_full(&self, queue: &str) {
         let mut limits = FieldTable::default();

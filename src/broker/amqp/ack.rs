@@ -18,8 +18,8 @@ use super::super::Settlement;
 
 /// How long a run is gathered.
 const GATHER: Duration = Duration::from_millis(3);
-/// How long a tag behind a hole is held.
-const HOLD: Duration = Duration::from_millis(10);
+/// How long a tag behind a hole is held: 10 ms at most, and it is looked after each time that a run was gathered.
+const HOLD: Duration = Duration::from_millis(7);
 
 /// What is sent to the task.
 #[derive(Debug)]
