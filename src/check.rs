@@ -122,12 +122,13 @@ pub fn embedded(path: &Path, create: bool, findings: &mut Findings) {
             .and_then(|(_, count)| *count)
     };
     let detail = format!(
-        "waiting: {} in lane normal, {} in lane bulk, {} delayed; {} dead letters; workers: {}",
+        "waiting: {} in lane normal, {} in lane bulk, {} delayed; {} in the hands of {} workers; {} dead letters",
         waiting("normal").unwrap_or(0),
         waiting("bulk").unwrap_or(0),
         waiting("delayed").unwrap_or(0),
+        waiting("in hand").unwrap_or(0),
+        seen.other_consumers,
         waiting("dead").unwrap_or(0),
-        seen.other_consumers
     );
     findings.add(Standing::Ok, "queues", detail);
 }

@@ -44,6 +44,7 @@ contract! {
     what_is_confirmed_is_delivered_in_its_lane_byte_for_byte,
     nothing_comes_without_appetite_and_no_more_than_the_prefetch,
     a_delay_is_never_early_and_none_waits_behind_a_longer_one,
+    what_is_delayed_comes_as_it_was_and_in_its_lane,
     what_is_returned_comes_again_and_says_so,
     what_comes_back_too_often_is_dead,
     what_was_in_hand_comes_back_when_the_consumer_is_gone,
@@ -281,6 +282,23 @@ async fn what_is_returned_comes_again_and_says_so(stage: Stage) {
     hands.client.stop().await;
 }
 
+async fn what_is_delayed_comes_as_it_was_and_in_its_lane(stage: Stage) {
+    let mut hands = stage.client().await;
+    hands.eat(10);
+    for lane in Lane::ALL {
+        hands
+            .publish(Destination::Delay(lane, Duration::from_millis(300)), laden())
+            .await;
+        let mut delivery = hands.next(lane).await;
+        // What the broker writes on the way is its own, and no copy of ours carries it further.
+        let headers = &mut delivery.message.properties.headers.0;
+        headers.retain(|(name, _)| laden().properties.headers.get(name).is_some());
+        assert_eq!(delivery.message, laden());
+        delivery.settle(Settlement::Ack);
+    }
+    hands.client.stop().await;
+}
+
 async fn what_comes_back_too_often_is_dead(stage: Stage) {
     let mut hands = stage.client().await;
     hands.eat(10);
@@ -498,5 +516,17 @@ async fn what_waits_is_counted(stage: Stage) {
         }
     })
     .await;
+    let other = stage.client().await;
+    for client in [&hands, &other] {
+        client.eat(1);
+    }
+    eventually("the other one to be seen", LONG, async || {
+        match queues.borrow().other_consumers {
+            1 => Ok(()),
+            seen => Err(seen),
+        }
+    })
+    .await;
+    other.client.stop().await;
     hands.client.stop().await;
 }

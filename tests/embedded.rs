@@ -8,6 +8,7 @@
 
 mod common;
 
+use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -16,13 +17,17 @@ use std::time::Duration;
 use common::jobs::{
     assert_launched_once_each, job, launch_count, launches_by_job, now_micros, slow, wait_each_launched, wait_launches,
 };
-use common::process::Process;
+use common::process::{Process, exit_code};
 use common::wait::{LONG, eventually, until};
 use common::worker::{Builder, run};
 use common::{Sim, Worker, flowlaunch};
+use flowlaunch::broker::client::Broker;
+use flowlaunch::broker::settings::{Declare, Settings};
 use flowlaunch::broker::sqlite::Sqlite;
+use flowlaunch::broker::{Browse, Destination, Message};
+use flowlaunch::lane::Lane;
 use nix::sys::signal::Signal;
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 const SLOTS: usize = 12;
@@ -81,11 +86,21 @@ impl Stage {
     }
 
     fn in_all(&self) -> usize {
-        ["normal", "bulk", "delayed", "dead"]
+        ["normal", "bulk", "delayed", "dead", "in hand"]
             .map(|queue| self.waiting(queue))
             .iter()
             .sum()
     }
+}
+
+/// A publisher of the input's lines from a number on, as a process.
+fn publisher(stage: &Stage, input: &Path, from_line: usize) -> Process {
+    let mut command = flowlaunch();
+    command
+        .args(["publish", "--lane", "bulk", "--set"])
+        .arg(format!("broker.url={}", stage.url()));
+    command.arg("--from-line").arg(from_line.to_string()).arg(input);
+    Process::spawn("publish", &mut command, &stage.dir.path().join("publish.log"))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -93,49 +108,37 @@ async fn five_kills_of_the_publisher_and_five_of_the_worker_lose_none_of_20000_j
     const JOBS: usize = 20_000;
     let stage = Stage::set().await;
     let input = stage.input(JOBS);
-    // What is there after a kill is a beginning of the file: the next run goes on behind it, and nothing is there twice.
-    let (mut there, mut cut) = (0, 0);
+    stage.sim.set_rules(&json!([slow(Duration::from_millis(5))])).await;
+    let mut worker = stage.worker().ready().await;
+    let (mut there, mut cut, mut kills) = (0, 0, Vec::new());
     for kill in 1..=5 {
-        let mut command = flowlaunch();
-        command
-            .args(["publish", "--lane", "bulk", "--set"])
-            .arg(format!("broker.url={}", stage.url()));
-        command.arg("--from-line").arg((there + 1).to_string()).arg(&input);
-        let mut publisher = Process::spawn("publish", &mut command, &stage.dir.path().join("publish.log"));
+        let mut publishing = publisher(&stage, &input, there + 1);
         // In the midst of it: a whole run takes less than a second.
-        while publisher.is_running() && (!stage.file().exists() || stage.waiting("bulk") < there + 1_000) {
+        while publishing.is_running() && stage.waiting("bulk") < 1_000 {
             std::thread::sleep(Duration::from_millis(1));
         }
-        publisher.kill();
-        there = stage.waiting("bulk");
-        cut += usize::from(there < JOBS);
-        println!("kill {kill} of the publisher: {there} are there");
-    }
-    let (broker, from) = (format!("broker.url={}", stage.url()), (there + 1).to_string());
-    let args = [
-        "publish",
-        "--lane",
-        "bulk",
-        "--set",
-        &broker,
-        "--from-line",
-        &from,
-        input.to_str().unwrap(),
-    ];
-    if there < JOBS {
-        assert_eq!(run(&args, stage.dir.path(), "").0, 0);
-    }
-    assert_eq!(stage.waiting("bulk"), JOBS, "each line once");
-    assert!(cut >= 3, "the story needs publishers that are killed at work: {cut}");
-
-    stage.sim.set_rules(&json!([slow(Duration::from_millis(5))])).await;
-    let mut worker = stage.worker().spawn();
-    let mut kills = Vec::new();
-    for kill in 1..=5 {
-        wait_launches(&stage.sim, kill * 3_000).await;
+        publishing.kill();
+        wait_launches(&stage.sim, there + 500).await;
         worker.kill();
         kills.push(now_micros());
         worker.start_again();
+        eventually("all that was published to be done", LONG, async || {
+            match stage.in_all() {
+                0 => Ok(()),
+                left => Err(left),
+            }
+        })
+        .await;
+        // What is there after a kill is a beginning of the file: the next run goes on behind it, and nothing is there twice.
+        let before = there;
+        there = launches_by_job(&stage.sim).await.len();
+        assert!(there > before);
+        cut += usize::from(there < JOBS);
+        println!("kill {kill} of both: {there} lines were there");
+    }
+    assert!(cut >= 3, "the story needs publishers that are killed at work: {cut}");
+    if there < JOBS {
+        assert_eq!(exit_code(publisher(&stage, &input, there + 1).wait(LONG).await), 0);
     }
     wait_each_launched(&stage.sim, JOBS).await;
     worker.term();
@@ -158,6 +161,160 @@ async fn five_kills_of_the_publisher_and_five_of_the_worker_lose_none_of_20000_j
     }
     println!("five kills of the worker: {extra} launches repeated");
     assert!(extra <= 5 * PREFETCH, "more were repeated than were in hand");
+    // A result each; those that were told before the kill and not yet acknowledged were told again.
+    let told = Browser::of(&stage).results().await;
+    let wanted: BTreeSet<_> = by_job.keys().map(|n| format!("job-{n}")).collect();
+    assert!(
+        told == wanted,
+        "{} jobs have a result, and {} were launched",
+        told.len(),
+        wanted.len()
+    );
+}
+
+/// Somebody who looks, beside all others.
+struct Browser(std::sync::Arc<dyn Browse>);
+
+impl Browser {
+    fn of(stage: &Stage) -> Self {
+        Self(Sqlite::browser(stage.file()))
+    }
+
+    /// The ids of all jobs that have a result.
+    async fn results(&self) -> BTreeSet<String> {
+        let (mut ids, mut after) = (BTreeSet::new(), 0);
+        loop {
+            let page = self.0.results(after, 1000, Duration::ZERO).await.unwrap();
+            let Some((last, _)) = page.last() else { return ids };
+            after = *last;
+            for (_, result) in page {
+                let record: Value = serde_json::from_slice(&result.body).unwrap();
+                ids.insert(record["jobId"].as_str().unwrap().to_owned());
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_workers_a_publisher_and_one_who_looks_share_the_file_at_once() {
+    const JOBS: usize = 10_000;
+    let stage = Stage::set().await;
+    let input = stage.input(JOBS);
+    let mut workers = [stage.worker().ready().await, stage.worker().ready().await];
+    let mut publishing = publisher(&stage, &input, 1);
+    let looking = async {
+        let browser = Browser::of(&stage);
+        loop {
+            assert!(browser.0.dead(10).await.unwrap().is_empty());
+            if browser.results().await.len() == JOBS {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(LONG, looking).await.expect("a result of each");
+    assert_eq!(exit_code(publishing.wait(LONG).await), 0);
+    assert_launched_once_each(&stage.sim, JOBS).await;
+    for worker in &mut workers {
+        let launched = worker
+            .metrics()
+            .await
+            .get("flowlaunch_jobs_settled_total", &[("verdict", "launched")]);
+        assert!(
+            launched >= 0.1 * JOBS as f64,
+            "one of them had next to none: {launched}"
+        );
+        assert!(!worker.log().contains("locked"), "{}", worker.log());
+        worker.term();
+        assert_eq!(worker.wait_exit().await, 0);
+    }
+    assert_eq!(stage.in_all(), 0);
+}
+
+const PUBLISH_TO: &str = "FLOWLAUNCH_TEST_PUBLISH_TO";
+
+/// In a process of its own, which is killed: publishes for ever, and says what is confirmed.
+async fn publish_for_ever(url: &str) {
+    let settings = Settings {
+        url: url.into(),
+        prefix: "flowlaunch".to_owned(),
+        declare: Declare::Create,
+        ca_file: None,
+        client_cert_file: None,
+        client_key_file: None,
+    };
+    let broker = Broker::new(&settings, Duration::from_secs(3600)).unwrap();
+    let publisher = broker.publisher_only().unwrap().publisher();
+    let publishing = (0..50_usize).map(|start| {
+        let publisher = publisher.clone();
+        async move {
+            for n in (start..).step_by(50) {
+                let message = Message {
+                    body: job(n).to_string().into(),
+                    ..Message::default()
+                };
+                publisher
+                    .publish(Destination::Lane(Lane::Normal), message, LONG)
+                    .await
+                    .unwrap();
+                println!("confirmed {n}");
+            }
+        }
+    });
+    futures_util::future::join_all(publishing).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_confirmed_when_its_publisher_was_killed_is_there() {
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "the test's own variable, for the process that it starts"
+    )]
+    if let Ok(url) = std::env::var(PUBLISH_TO) {
+        return publish_for_ever(&url).await;
+    }
+    for round in 0..5 {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, said) = (dir.path().join("jobs.db"), dir.path().join("said"));
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command
+            .args([
+                "--exact",
+                "--nocapture",
+                "what_was_confirmed_when_its_publisher_was_killed_is_there",
+            ])
+            .env(PUBLISH_TO, format!("sqlite:{}", file.display()));
+        let mut publishing = Process::spawn("the publisher", &mut command, &said);
+        let confirmed = || -> Vec<usize> {
+            let said = std::fs::read_to_string(&said).unwrap_or_default();
+            let whole = said.rfind('\n').map_or("", |end| &said[..end]);
+            let numbers = whole.lines().filter_map(|line| line.strip_prefix("confirmed "));
+            numbers.map(|number| number.parse().unwrap()).collect()
+        };
+        until("some to be confirmed", LONG, async || {
+            confirmed().len() >= 500 + 300 * round
+        })
+        .await;
+        publishing.kill();
+        let confirmed = confirmed();
+        let connection = rusqlite::Connection::open(&file).unwrap();
+        let mut statement = connection.prepare("SELECT body FROM message").unwrap();
+        let there: BTreeSet<String> = statement
+            .query_map([], |row| row.get::<_, Vec<u8>>(0))
+            .unwrap()
+            .map(|body| String::from_utf8(body.unwrap()).unwrap())
+            .collect();
+        let lost: Vec<_> = confirmed
+            .iter()
+            .filter(|n| !there.contains(&job(**n).to_string()))
+            .collect();
+        assert!(lost.is_empty(), "confirmed, and not there: {lost:?}");
+        println!(
+            "{} were confirmed at the kill, and {} were there",
+            confirmed.len(),
+            there.len()
+        );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -112,10 +112,12 @@ impl Consumer {
             }
         }
         let (reply, left) = oneshot::channel();
-        if self.shared.orders.send(Order::Leave { reply }).is_ok() {
+        let asked = self.shared.orders.send(Order::Leave { reply }).is_ok();
+        // From its commit on others can have them: nothing may be launched for them before that either.
+        self.shared.alive.store(false, Ordering::Release);
+        if asked {
             let _ = left.await;
         }
-        self.shared.alive.store(false, Ordering::Release);
         self.taking.send_replace(Appetite::Nothing);
     }
 

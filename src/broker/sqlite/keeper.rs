@@ -14,7 +14,7 @@ use tokio::sync::{Notify, oneshot, watch};
 
 use super::super::{Link, Message, PublishError, Settlement};
 use super::lease::{self, Estate, Lease};
-use super::store::{Batch, Queue, Store, Writing, now_ms};
+use super::store::{Batch, OpenError, Queue, Store, Writing, now_ms};
 use crate::lane::Lane;
 
 /// How soon it is seen that another process has written something.
@@ -25,6 +25,8 @@ const SWEEP: Duration = Duration::from_secs(1);
 const PRUNE: Duration = Duration::from_secs(1);
 /// Before a transaction that failed is tried again.
 const AGAIN: Duration = Duration::from_millis(500);
+/// After each transaction, so that another process gets its turn at the file; what comes meanwhile goes with the next one.
+const GAP: Duration = Duration::from_micros(500);
 /// One transaction takes this many orders at most, so that others get their turn at the file.
 const MOST: usize = 2_000;
 
@@ -156,10 +158,16 @@ impl Keeper {
         // names nobody.
         let lease =
             Lease::take(&self.folder).with_context(|| format!("cannot keep a lock in {}", self.folder.display()))?;
-        let id = self.store.commit(|writing| writing.join(lease.name(), true))?;
-        self.holder = Some((id, lease));
-        self.sweep()?;
-        Ok(())
+        let joined = self.store.commit(|writing| writing.join(lease.name(), true));
+        match joined {
+            Ok(id) => self.holder = Some((id, lease)),
+            Err(error) => {
+                lease.end();
+                return Err(OpenError::of(self.store.path(), &error).into());
+            }
+        }
+        self.sweep()
+            .map_err(|error| OpenError::of(self.store.path(), &error).into())
     }
 
     /// Works until nobody can ask for anything any more.
@@ -191,6 +199,11 @@ impl Keeper {
         if seen.replace(version) != Some(version) {
             self.news.notify_one();
         }
+        if !self.link.borrow().is_up() {
+            // Whoever gave up took his order along: only a write tells that the next one would succeed.
+            self.store.commit(|writing| writing.touch())?;
+            self.works();
+        }
         if self.holder.is_some() && swept.elapsed() >= SWEEP {
             *swept = Instant::now();
             self.sweep()?;
@@ -200,7 +213,10 @@ impl Keeper {
             let keep = i64::try_from(self.keep.as_millis()).unwrap_or(i64::MAX);
             let before = now_ms().saturating_sub(keep);
             if self.store.oldest_result()?.is_some_and(|oldest| oldest < before) {
-                self.store.commit(|writing| writing.prune(before))?;
+                // What is left goes the next time round, with room for others between.
+                if self.store.commit(|writing| writing.prune(before))? {
+                    *pruned = pruned.checked_sub(PRUNE).unwrap_or(*pruned);
+                }
             }
             self.store.shrink()?;
         }
@@ -227,9 +243,10 @@ impl Keeper {
                 .commit(|writing| orders.iter().map(|order| carry_out(writing, order, holder)).collect());
             match committed {
                 Ok(done) => {
-                    self.link
-                        .send_if_modified(|link| std::mem::replace(link, Link::Up) != Link::Up);
-                    return self.tell(orders, done);
+                    self.works();
+                    self.tell(orders, done);
+                    std::thread::sleep(GAP);
+                    return;
                 }
                 Err(error) => {
                     self.trouble(&error);
@@ -244,6 +261,11 @@ impl Keeper {
                 }
             }
         }
+    }
+
+    fn works(&self) {
+        self.link
+            .send_if_modified(|link| std::mem::replace(link, Link::Up) != Link::Up);
     }
 
     fn tell(&mut self, orders: Vec<Order>, done: Vec<Done>) {
@@ -360,3 +382,6 @@ fn is_certain(error: &rusqlite::Error) -> bool {
     };
     failure.code != ErrorCode::SystemIoFailure || failure.extended_code == rusqlite::ffi::SQLITE_IOERR_WRITE
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,9 +16,10 @@ pub(super) struct Lease {
     _lock: File,
 }
 
-/// Where the locks of the file's holders lie.
+/// Where the locks of the file's holders lie: one place, by whichever link the file is reached.
 pub(super) fn folder(database: &Path) -> PathBuf {
-    let mut name = database.as_os_str().to_owned();
+    let real = database.canonicalize().unwrap_or_else(|_| database.to_owned());
+    let mut name = real.into_os_string();
     name.push("-holders");
     name.into()
 }
@@ -69,6 +70,11 @@ impl Estate {
             // whether it lives, and to be wrong would be to call customers twice.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 if is_running(pid) {
+                    tracing::debug!(
+                        pid,
+                        lock = name,
+                        "a lock file is gone, and a process of that number runs: what it held stays with it until it ends"
+                    );
                     return Ok(None);
                 }
                 None

@@ -134,11 +134,19 @@ impl Sqlite {
     /// See [`OpenError`].
     pub fn inspect(path: &Path) -> Result<QueueReport, OpenError> {
         let store = Store::open(path, false)?;
-        let counts = store.counts().map_err(|error| OpenError::of(path, &error))?;
-        Ok(QueueReport {
-            other_consumers: counts.consumers,
-            ..report(Some(counts))
-        })
+        let fault = |error| OpenError::of(path, &error);
+        let counts = store.counts().map_err(fault)?;
+        let folder = lease::folder(path);
+        let alive = store
+            .holders()
+            .map_err(fault)?
+            .iter()
+            .filter(|holder| matches!(lease::Estate::of(&folder, &holder.lock, holder.pid), Ok(None)))
+            .count();
+        let mut report = report(Some(counts));
+        report.messages.push(("in hand", Some(counts.held)));
+        report.other_consumers = u32::try_from(alive).unwrap_or(u32::MAX);
+        Ok(report)
     }
 
     /// Reads without taking.

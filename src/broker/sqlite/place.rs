@@ -47,6 +47,7 @@ const fn kind(number: i64) -> Option<&'static str> {
         0x5346_414f | 0x6b41_4653 => "AFS",
         0x0bd0_0bd0 => "Lustre",
         0x4750_4653 => "GPFS",
+        0x0102_1997 => "9P",
         _ => return None,
     })
 }

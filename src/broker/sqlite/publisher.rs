@@ -24,6 +24,7 @@ impl Publisher {
     }
 
     async fn send(&self, place: Place, message: Message, limit: Duration) -> Result<(), PublishError> {
+        let is_result = matches!(place, Place::Results(_));
         let mark = Arc::new(Mark::default());
         let (reply, answer) = oneshot::channel();
         let parcel = Parcel {
@@ -42,6 +43,11 @@ impl Publisher {
                 ))
             })
         };
+        if is_result {
+            // A file that cannot take the result now cannot take the job's acknowledgement either: nothing is gained by
+            // giving it up.
+            return told.await;
+        }
         match within(limit, &self.link, told).await {
             Ok(sent) => sent,
             Err(Link::Down(why) | Link::Blocked(why)) if mark.withdraw() => Err(PublishError::Disconnected(why)),

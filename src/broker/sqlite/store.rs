@@ -2,7 +2,7 @@
 //! has been committed.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, params};
@@ -18,6 +18,10 @@ const APPLICATION: i32 = 0x666c_6f77;
 const VERSION: i32 = 1;
 /// How long another process may hold the file's write lock before we say so.
 const LOCKED: Duration = Duration::from_secs(5);
+/// Between looks whether it has been let go.
+const LOOK: Duration = Duration::from_micros(250);
+/// Between tries to open a file that another process is making.
+const AGAIN: Duration = Duration::from_millis(5);
 /// One claim takes this many bytes of bodies and the one that exceeds them: a thousand jobs of 500 kB are not fetched at
 /// once.
 const CLAIM_BYTES: usize = 8 << 20;
@@ -37,6 +41,7 @@ const SCHEMA: &str = "
     );
     CREATE INDEX waiting ON message (queue, due_ms, id) WHERE holder IS NULL;
     CREATE INDEX held ON message (holder) WHERE holder IS NOT NULL;
+    CREATE INDEX dead ON message (id) WHERE queue = 2;
     CREATE TABLE holder (
         id       INTEGER PRIMARY KEY AUTOINCREMENT,
         lock     TEXT NOT NULL,
@@ -51,6 +56,8 @@ const SCHEMA: &str = "
         body       BLOB NOT NULL
     );
 ";
+
+const DEAD: &str = "SELECT id, properties, body FROM message INDEXED BY dead WHERE queue = 2 AND holder IS NULL AND id > ?1 ORDER BY id LIMIT ?2";
 
 /// Why the file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -89,6 +96,18 @@ pub enum OpenError {
         /// The file.
         path: PathBuf,
     },
+    /// It may not be written.
+    #[error("{} cannot be written, only read: give this user the right to write it and its folder", path.display())]
+    ReadOnly {
+        /// The file.
+        path: PathBuf,
+    },
+    /// There is no room for it.
+    #[error("the disk that holds {} is full: make room", path.display())]
+    Full {
+        /// The file.
+        path: PathBuf,
+    },
     /// Anything else.
     #[error("cannot use {}: {why}", path.display())]
     Other {
@@ -106,6 +125,8 @@ impl OpenError {
         match error.sqlite_error_code() {
             Some(ErrorCode::NotADatabase) => Self::Stranger { path },
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Locked { path },
+            Some(ErrorCode::DiskFull) => Self::Full { path },
+            Some(ErrorCode::ReadOnly) => Self::ReadOnly { path },
             _ => Self::Other {
                 path,
                 why: error.to_string(),
@@ -154,7 +175,9 @@ pub(super) struct Counts {
     pub(super) lanes: [u32; 2],
     pub(super) delayed: u32,
     pub(super) dead: u32,
-    /// Processes that consume.
+    /// In the hands of processes, living or not.
+    pub(super) held: u32,
+    /// Processes that consume, or did and were not yet cleared up after.
     pub(super) consumers: u32,
 }
 
@@ -202,14 +225,24 @@ impl Store {
             connection,
             path: path.to_owned(),
         };
-        store.prepare().map_err(|error| OpenError::of(path, &error))??;
-        Ok(store)
+        let begun = Instant::now();
+        loop {
+            match store.prepare(create) {
+                Ok(prepared) => return prepared.map(|()| store),
+                // Where two make the file at once, the change to WAL is refused without the wait that all else has.
+                Err(error) if is_busy(&error) && begun.elapsed() < LOCKED => std::thread::sleep(AGAIN),
+                Err(error) => return Err(OpenError::of(path, &error)),
+            }
+        }
     }
 
     /// Sees to it that the file is ours and of our version.
-    fn prepare(&mut self) -> Result<Result<(), OpenError>, rusqlite::Error> {
-        self.connection.busy_timeout(LOCKED)?;
+    fn prepare(&mut self, create: bool) -> Result<Result<(), OpenError>, rusqlite::Error> {
+        self.connection.busy_handler(Some(wait_for_lock))?;
         let path = self.path.clone();
+        if self.connection.is_readonly("main")? {
+            return Ok(Err(OpenError::ReadOnly { path }));
+        }
         let look = |tx: &Transaction<'_>| -> Result<(i32, i32, i64), rusqlite::Error> {
             Ok((
                 tx.pragma_query_value(None, "application_id", |row| row.get(0))?,
@@ -219,7 +252,7 @@ impl Store {
         };
         // In one transaction: another process may be making the file just now.
         let mut seen = look(&self.connection.transaction()?)?;
-        if seen == (0, 0, 0) {
+        if seen == (0, 0, 0) && create {
             // Before the first table, or it has no effect. Only then is it nobody's file.
             self.connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
             self.connection.pragma_update(None, "journal_mode", "WAL")?;
@@ -264,6 +297,13 @@ impl Store {
         Ok(done)
     }
 
+    /// A disk with room for so many pages of 4 KiB.
+    #[cfg(test)]
+    pub(super) fn limit(&self, pages: u32) {
+        let limited = self.connection.pragma_update(None, "max_page_count", pages);
+        limited.expect("a number is taken");
+    }
+
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
@@ -299,6 +339,11 @@ impl Store {
             counts.delayed += count(DELAYED, queue)?;
         }
         counts.dead = count(READY, Queue::Dead.number())?;
+        counts.held =
+            self.connection
+                .query_row("SELECT count(*) FROM message WHERE holder IS NOT NULL", [], |row| {
+                    row.get(0)
+                })?;
         counts.consumers = self
             .connection
             .query_row("SELECT count(*) FROM holder WHERE consumes", [], |row| row.get(0))?;
@@ -307,11 +352,7 @@ impl Store {
 
     /// Dead letters, the oldest first: up to `most` of those after the one with number `after`.
     pub(super) fn dead(&self, after: i64, most: usize) -> Result<Vec<(i64, Message)>, rusqlite::Error> {
-        self.page(
-            "SELECT id, properties, body FROM message WHERE queue = 2 AND holder IS NULL AND id > ?1 ORDER BY id LIMIT ?2",
-            after,
-            most,
-        )
+        self.page(DEAD, after, most)
     }
 
     /// Results, the oldest first: up to `most` of those after the one with number `after`.
@@ -353,7 +394,10 @@ impl Store {
             .pragma_query_value(None, "page_count", |row| row.get(0))?;
         // What is free is used again; only a file that is mostly empty is made smaller.
         if free > 1000 && free > all / 2 {
-            self.connection.execute_batch("PRAGMA incremental_vacuum(1000)")?;
+            // A page a row: what is not asked for is not done.
+            let mut freed = self.connection.prepare("PRAGMA incremental_vacuum(1000)")?;
+            let mut pages = freed.query([])?;
+            while pages.next()?.is_some() {}
         }
         Ok(())
     }
@@ -376,6 +420,11 @@ impl Writing<'_> {
                 &*message.body
             ])?;
         Ok(())
+    }
+
+    /// Writes something that changes nothing: whether the file can be written.
+    pub(super) fn touch(&self) -> Result<(), rusqlite::Error> {
+        self.tx.pragma_update(None, "user_version", VERSION)
     }
 
     /// Adds a result to the log.
@@ -505,8 +554,25 @@ impl Writing<'_> {
             .tx
             .prepare_cached("DELETE FROM result WHERE seq < ?1 AND at_ms < ?2")?
             .execute(params![first + PRUNE, before_ms])?;
-        Ok(pruned > 0)
+        Ok(i64::try_from(pruned).is_ok_and(|pruned| pruned >= PRUNE))
     }
+}
+
+/// Waits for another process's transaction to end. SQLite's own waiting looks ten times a second in the end, and misses each
+/// gap that a busy process leaves: on a slow disk that was seconds.
+fn wait_for_lock(looks: i32) -> bool {
+    let most = LOCKED.as_micros() / LOOK.as_micros();
+    std::thread::sleep(LOOK);
+    u128::try_from(looks).is_ok_and(|looks| looks < most)
+}
+
+/// Another process has the file just now.
+fn is_busy(error: &rusqlite::Error) -> bool {
+    use rusqlite::ErrorCode;
+    matches!(
+        error.sqlite_error_code(),
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)
+    )
 }
 
 /// The message in the columns `properties` and `body`, which follow each other from `at` on.
