@@ -102,12 +102,11 @@ fn a_transaction_that_fails_leaves_nothing_of_itself() {
 fn a_commit_is_on_the_disk_when_it_returns() {
     let rig = Rig::new();
     let pragma = |name: &str| -> String {
-        let value = rig.store.connection.pragma_query_value(None, name, |row| {
-            Ok(match row.get_ref(0)? {
-                rusqlite::types::ValueRef::Integer(number) => number.to_string(),
-                other => other.as_str()?.to_owned(),
-            })
-        });
+        let value = rig
+            .store
+            .connection
+            .pragma_query_value(None, name, |row| row.get::<_, rusqlite::types::Value>(0));
+        let value = value.map(|value| format!("{value:?}"));
         value.unwrap()
     };
     // Without FULL a commit in a WAL is safe from a crash of the process, not from one of the machine.
