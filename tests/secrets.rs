@@ -269,7 +269,9 @@ async fn no_password_is_shown_by_a_worker_that_cannot_reach_its_broker_or_its_pr
     })
     .await;
     until("the API to be missed", LONG, async || {
-        shut_in.log().contains("the token endpoint cannot be reached")
+        shut_in
+            .log()
+            .contains("the token endpoint at login.example.invalid cannot be reached")
     })
     .await;
 
