@@ -257,6 +257,7 @@ async fn a_queue_or_exchange_with_other_arguments_is_named_with_the_argument_and
         Some(1),
         "a start that failed has consumed, or published"
     );
+    assert_eq!(amqp.standing(prefix.name()).await, [format!("queue {lane}")]);
 
     let other = Prefix::new(&node, "cli-exchange");
     let exchange = format!("{other}.due");
@@ -281,6 +282,11 @@ async fn a_queue_or_exchange_with_other_arguments_is_named_with_the_argument_and
             &[&format!("exchange {exchange}"), "argument type", "'topic'", "'fanout'"],
         );
     }
+    assert_eq!(
+        amqp.standing(other.name()).await,
+        [format!("exchange {exchange}")],
+        "something was made beside what stands otherwise"
+    );
 }
 
 #[tokio::test]

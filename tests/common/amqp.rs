@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use flowlaunch::broker::topology::{Names, Topology};
 use futures_util::StreamExt as _;
 use lapin::options::{
     BasicAckOptions, BasicConsumeOptions, BasicGetOptions, BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions,
-    ExchangeDeleteOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
+    ExchangeDeclareOptions, ExchangeDeleteOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
 };
 use lapin::types::{AMQPValue, FieldTable};
-use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties};
+use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, ExchangeKind};
 
 use super::rabbit::Node;
 use super::wait::{SOON, eventually};
@@ -224,6 +225,40 @@ impl Amqp {
         }
     }
 
+    /// Which of the product's exchanges and queues stand under a prefix.
+    pub async fn standing(&self, prefix: &str) -> Vec<String> {
+        let Topology { exchanges, queues, .. } = topology(prefix);
+        let mut standing = Vec::new();
+        for exchange in exchanges {
+            if self.has_exchange(&exchange.name).await {
+                standing.push(format!("exchange {}", exchange.name));
+            }
+        }
+        for queue in queues {
+            if self.count(&queue.name).await.is_some() {
+                standing.push(format!("queue {}", queue.name));
+            }
+        }
+        standing
+    }
+
+    async fn has_exchange(&self, exchange: &str) -> bool {
+        let channel = self.connection.create_channel().await.unwrap();
+        let options = ExchangeDeclareOptions {
+            passive: true,
+            ..ExchangeDeclareOptions::default()
+        };
+        let declared = channel
+            .exchange_declare(exchange.into(), ExchangeKind::Direct, options, FieldTable::default())
+            .await;
+        let _ = channel.close(200, "seen".into()).await;
+        match declared {
+            Ok(()) => true,
+            Err(error) if error.to_string().contains("NOT_FOUND") => false,
+            Err(error) => panic!("{exchange}: {error}"),
+        }
+    }
+
     pub async fn wait_count(&self, queue: &str, wanted: u32) {
         eventually(&format!("{wanted} messages in {queue}"), SOON, async || {
             match self.count(queue).await {
@@ -304,6 +339,11 @@ impl Amqp {
         );
         messages
     }
+}
+
+/// What the product has on a broker under a prefix; how long it keeps results does not matter here.
+fn topology(prefix: &str) -> Topology {
+    Topology::new(&Names::new(prefix), Duration::from_secs(60))
 }
 
 /// Every queue whose name begins with `<prefix>.`, with its messages, ready and unacknowledged, as the node counts them
