@@ -13,7 +13,6 @@ use tokio_util::task::TaskTracker;
 use crate::admin::{Admin, Health, Readiness};
 use crate::admit::bucket::Bucket;
 use crate::api::{BuildError, Client, MintResult, Tokens};
-use crate::broker::amqp::declare;
 use crate::broker::client::{Broker, Client as BrokerClient};
 use crate::broker::settings::Declare;
 use crate::broker::sqlite::Sqlite;
@@ -36,10 +35,7 @@ pub fn topology(config: &Config) -> Topology {
 pub async fn apply_topology(config: &Config) -> anyhow::Result<String> {
     match broker(config)? {
         Broker::RabbitMq(site) => {
-            let connection = site.endpoint.connect("topology").await?;
-            let made = declare::declare(&connection, &site.topology, Declare::Create).await;
-            let _ = connection.close(200, "bye".into()).await;
-            made?;
+            site.make("topology", Declare::Create).await?;
             let Topology {
                 exchanges,
                 queues,

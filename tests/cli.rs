@@ -13,6 +13,7 @@ use lapin::options::ExchangeDeclareOptions;
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, ExchangeKind};
 use tempfile::TempDir;
+use url::Url;
 
 const JOB: &str = "{\"flowId\": \"0f5e4b1c-0000-4000-8000-000000000001\", \"id\": \"one\"}\n";
 /// The commands that need a broker; a worker that starts is not expected here.
@@ -22,6 +23,8 @@ const BROKER: [&[&str]; 4] = [
     &["topology", "apply"],
     &["check"],
 ];
+
+const LAUNCH: [&str; 3] = ["launch", "--flow-id", "0f5e4b1c-0000-4000-8000-000000000001"];
 
 /// A folder with a jobs file and a configuration that would do, but for the lines given.
 struct Place(TempDir);
@@ -80,10 +83,11 @@ impl Place {
     }
 }
 
-/// A broker's URL with another user part, port or virtual host.
-fn with(url: &str, from: &str, to: &str) -> String {
-    assert!(url.contains(from), "{url}");
-    url.replacen(from, to, 1)
+/// The broker's URL with one thing about it changed.
+fn with(url: &str, change: impl FnOnce(&mut Url)) -> String {
+    let mut url = Url::parse(url).unwrap();
+    change(&mut url);
+    url.into()
 }
 
 #[test]
@@ -102,6 +106,45 @@ fn a_url_that_is_none_is_named_with_what_it_should_look_like() {
     }
     let (code, _, err) = run(&["worker"], tempfile::tempdir().unwrap().path(), "");
     assert!(code == 2 && err.lines().count() == 1, "{code}: {err}");
+}
+
+#[test]
+fn an_api_url_that_is_none_is_named_with_what_it_should_look_like() {
+    for (url, wanted) in [
+        (
+            "nonsense",
+            "is not a URL (relative URL without a base): it looks like https://HOST",
+        ),
+        ("ftp://host", "must be https://HOST"),
+        ("https://demo:hunter2@host", "must not hold a user or a password"),
+        ("https://host/?hunter2", "must not hold a query"),
+        ("https://host/api/v2", "must be the host alone"),
+        ("https://host/oauth/token", "must be the host alone"),
+    ] {
+        let place = Place::new("amqp://127.0.0.1:1", "t", "");
+        for key in ["api.base_url", "api.login_url"] {
+            for args in [&["worker"][..], &["check"], &LAUNCH, &["flows"]] {
+                let flag = format!("{key}={url}");
+                let said = place.says(
+                    &[args, &["--set", &flag]].concat(),
+                    2,
+                    &[&format!("{key} (from the flag --set): {wanted}")],
+                );
+                assert!(!said.contains("hunter2"), "{said}");
+            }
+        }
+    }
+    let place = Place::new("amqp://127.0.0.1:1", "t", "");
+    for args in [&LAUNCH[..], &["flows"]] {
+        place.says(
+            args,
+            1,
+            &[
+                "the token endpoint at 127.0.0.1:1 cannot be reached",
+                "Check api.region or api.login_url",
+            ],
+        );
+    }
 }
 
 #[test]
@@ -127,7 +170,7 @@ fn a_broker_that_nobody_reaches_is_named_with_host_and_port() {
         &["nobody.invalid:5672", "Check host and port in broker.url"],
     );
     // TLS where there is none, as one who took the wrong port has it.
-    let plain = with(shared().url(), "amqp://", "amqps://");
+    let plain = with(shared().url(), |url| url.set_scheme("amqps").unwrap());
     place.configure(&plain, "t", "");
     place.says(&["topology", "apply"], 1, &["5672 with amqp://, 5671 with amqps://"]);
 }
@@ -154,19 +197,21 @@ async fn a_worker_waits_for_a_broker_that_is_away_and_says_so_in_readyz() {
 #[test]
 fn a_wrong_password_and_a_wrong_vhost_are_told_apart() {
     let node = shared();
-    let place = Place::new(&with(node.url(), "guest:guest@", "guest:hunter2@"), "t", "");
+    let user = Url::parse(node.url()).unwrap().username().to_owned();
+    let wrong = with(node.url(), |url| url.set_password(Some("hunter2")).unwrap());
+    let place = Place::new(&wrong, "t", "");
     for args in BROKER {
         let said = place.says(
             args,
             1,
             &[
-                "refuses the login of user guest",
+                &format!("refuses the login of user {user}"),
                 "check user and password in broker.url",
             ],
         );
         assert!(!said.contains("hunter2"), "{said}");
     }
-    place.configure(&with(node.url(), "%2f", "nowhere"), "t", "");
+    place.configure(&with(node.url(), |url| url.set_path("nowhere")), "t", "");
     for args in BROKER {
         place.says(
             args,
@@ -216,6 +261,7 @@ async fn a_queue_or_exchange_with_other_arguments_is_named_with_the_argument_and
         Some(1),
         "a start that failed has consumed, or published"
     );
+    assert_eq!(amqp.standing(prefix.name()).await, [format!("queue {lane}")]);
 
     let other = Prefix::new(&node, "cli-exchange");
     let exchange = format!("{other}.due");
@@ -240,6 +286,11 @@ async fn a_queue_or_exchange_with_other_arguments_is_named_with_the_argument_and
             &[&format!("exchange {exchange}"), "argument type", "'topic'", "'fanout'"],
         );
     }
+    assert_eq!(
+        amqp.standing(other.name()).await,
+        [format!("exchange {exchange}")],
+        "something was made beside what stands otherwise"
+    );
 }
 
 #[tokio::test]
@@ -252,7 +303,7 @@ async fn verify_names_the_queue_that_is_missing_and_makes_nothing() {
     for args in [BROKER[0], BROKER[1], BROKER[3]] {
         place.says(args, 1, &["missing", "flowlaunch topology apply"]);
     }
-    assert_eq!(amqp.count(&lane).await, None);
+    assert!(amqp.standing(prefix.name()).await.is_empty());
     // Told to make it, it does, whatever the workers are told; only a missing queue is then complained about.
     assert_eq!(run(&["topology", "apply"], place.path(), "").0, 0);
     amqp.channel()
@@ -278,6 +329,8 @@ fn a_wrong_setting_is_named_with_its_source_and_the_nearest() {
         &["topology", "show"],
         &["topology", "apply"],
         &["check"],
+        &LAUNCH,
+        &["flows"],
     ] {
         place.says(
             args,
@@ -347,48 +400,93 @@ fn a_file_that_cannot_be_read_is_named() {
         2,
         &["broken.toml is not JSON"],
     );
-    for (key, file, wanted) in [
-        ("broker.ca_file", "none.pem", "none.pem cannot be read"),
-        ("broker.ca_file", "jobs.jsonl", "jobs.jsonl holds no certificate in PEM"),
+    place.says(&["simulator", "--flows", "none.json"], 2, &["cannot read none.json"]);
+    place.says(
+        &["simulator", "--flows", "jobs.jsonl"],
+        2,
+        &["jobs.jsonl: not a list of flows"],
+    );
+    for (file, wanted) in [
+        ("none.json", "cannot read none.json: No such file"),
+        ("broken.toml", "broken.toml: must hold one JSON object"),
     ] {
-        place.configure("amqps://127.0.0.1:1", "t", &format!("{key} = \"{file}\"\n"));
+        place.says(&[&LAUNCH[..], &["--inputs", file]].concat(), 2, &[wanted]);
+    }
+    place.write("cert.pem", "-----BEGIN CERTIFICATE-----\n");
+    place.write("key.pem", "-----BEGIN PRIVATE KEY-----\n");
+    for (key, file, more, wanted) in [
+        ("broker.ca_file", "none.pem", "", "none.pem cannot be read"),
+        (
+            "broker.ca_file",
+            "jobs.jsonl",
+            "",
+            "jobs.jsonl holds no certificate in PEM",
+        ),
+        (
+            "broker.client_cert_file",
+            "none.pem",
+            "broker.client_key_file = \"key.pem\"\n",
+            "none.pem cannot be read",
+        ),
+        (
+            "broker.client_key_file",
+            "none.pem",
+            "broker.client_cert_file = \"cert.pem\"\n",
+            "none.pem cannot be read",
+        ),
+    ] {
+        place.configure("amqps://127.0.0.1:1", "t", &format!("{key} = \"{file}\"\n{more}"));
         for args in BROKER {
             place.says(args, 2, &[&format!("{key} (from flowlaunch.toml, line 8)"), wanted]);
         }
     }
+    place.write("flowlaunch.toml", "broker.url_file = \"none\"\n");
+    for args in BROKER {
+        place.says(
+            args,
+            2,
+            &["broker.url_file (from flowlaunch.toml, line 1)", "none cannot be read"],
+        );
+    }
     place.configure("amqp://127.0.0.1:1", "t", "api.ca_file = \"none.pem\"\n");
-    place.says(
-        &["worker"],
-        2,
-        &["api.ca_file (from flowlaunch.toml, line 8)", "none.pem cannot be read"],
-    );
+    for args in [&["worker"][..], &LAUNCH, &["flows"]] {
+        place.says(
+            args,
+            2,
+            &["api.ca_file (from flowlaunch.toml, line 8)", "none.pem cannot be read"],
+        );
+    }
     place.write(
         "flowlaunch.toml",
         "broker.url = \"amqp://127.0.0.1:1\"\napi.client_id = \"demo\"\napi.client_secret_file = \"none\"\n\
          api.inputs_field = \"inputs\"\n",
     );
-    place.says(
-        &["worker"],
-        2,
-        &[
-            "api.client_secret_file (from flowlaunch.toml, line 3)",
-            "none cannot be read",
-        ],
-    );
+    for args in [&["worker"][..], &LAUNCH, &["flows"]] {
+        place.says(
+            args,
+            2,
+            &[
+                "api.client_secret_file (from flowlaunch.toml, line 3)",
+                "none cannot be read",
+            ],
+        );
+    }
 }
 
 #[test]
-fn against_genesys_cloud_a_worker_wants_to_be_told_what_the_inputs_are_called() {
+fn against_genesys_cloud_whoever_launches_wants_to_be_told_what_the_inputs_are_called() {
     let place = Place::new("amqp://127.0.0.1:1", "t", "");
     place.write(
         "flowlaunch.toml",
         "broker.url = \"amqp://127.0.0.1:1\"\napi.client_id = \"demo\"\napi.client_secret = \"demo-secret\"\n",
     );
-    place.says(
-        &["worker"],
-        2,
-        &["api.inputs_field: is not set", "\"inputs\"", "\"inputData\""],
-    );
+    for args in [&["worker"][..], &LAUNCH] {
+        place.says(
+            args,
+            2,
+            &["api.inputs_field: is not set", "\"inputs\"", "\"inputData\""],
+        );
+    }
 }
 
 #[tokio::test]
@@ -425,6 +523,14 @@ fn wrong_usage_ends_with_2() {
         (&["simulator", "--rate", "quick"], "300/min"),
         (&["simulator", "--set", "limits.rate=1/s"], "reads no settings"),
         (&["topology"], "show"),
+        (&["launch"], "--flow-id"),
+        (&["launch", "--flow-id", "order"], "must be a UUID such as"),
+        (&["check", "--flow-id", "order"], "must be a UUID such as"),
+        (&[&LAUNCH[..], &["--input", "name"]].concat(), "KEY=TEXT"),
+        (
+            &[&LAUNCH[..], &["--input", "n:=yes"]].concat(),
+            "a text is given as n=TEXT",
+        ),
         (&[], "worker"),
     ] {
         let (code, out, err) = run(args, folder.path(), "");

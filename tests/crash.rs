@@ -72,7 +72,7 @@ impl Stage {
         if missing.is_empty() {
             return Ok(());
         }
-        let mut queues: Vec<_> = queues(node, self.prefix.name()).into_iter().collect();
+        let mut queues: Vec<_> = queues(node, self.prefix.name()).await.into_iter().collect();
         queues.retain(|(_, count)| *count > 0);
         Err((missing, queues))
     }

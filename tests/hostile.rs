@@ -132,7 +132,7 @@ impl Story {
         let (node, deadline) = (self.rabbit.node(), Duration::from_secs(600));
         eventually("every message to be launched or dead", deadline, async || {
             let launched = self.sim.stats().await["launches"].as_u64().unwrap();
-            let waiting = queues(node, PREFIX);
+            let waiting = queues(node, PREFIX).await;
             let at = |name: &str| waiting.get(&format!("{PREFIX}.{name}")).copied().unwrap_or(0);
             let (dead, lanes) = (at("dead"), at("jobs.normal") + at("jobs.bulk"));
             if launched >= self.fated(true) && dead >= self.fated(false) && lanes == 0 {

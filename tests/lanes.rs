@@ -85,7 +85,7 @@ impl Rig {
     /// No job is left in a lane or in the ladder. (A canary may be on its way.)
     async fn wait_lanes_empty(&self) {
         eventually("the lanes to be empty", LONG, async || {
-            let left = queues(&self.node, self.prefix.name());
+            let left = queues(&self.node, self.prefix.name()).await;
             let lanes: u64 = left
                 .iter()
                 .filter(|(name, _)| name.contains(".jobs."))

@@ -202,6 +202,7 @@ async fn two_thousand_mixed_jobs_are_each_accounted_for_once() {
     // And nothing is left anywhere else. (The canary may be on its way through the ladder.)
     eventually("the queues to be empty", Duration::from_secs(60), async || {
         let left: Vec<_> = common::amqp::queues(&node, prefix.name())
+            .await
             .into_iter()
             .filter(|(name, count)| {
                 *count > 0

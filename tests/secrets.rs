@@ -10,7 +10,7 @@ use std::time::Duration;
 use common::account::{FLOW, dead_count};
 use common::wait::{eventually, until};
 use common::worker::Builder;
-use common::{Amqp, LONG, Prefix, Sim, Worker, python, shared};
+use common::{Amqp, LONG, Prefix, Sim, Worker, python, shared, with_ctl};
 use serde_json::{Value, json};
 
 const CLIENT_SECRET: &str = "cl13nt-s3cr3t-canary";
@@ -142,7 +142,7 @@ fn traced(builder: Builder) -> Builder {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_secret_token_or_input_value_is_shown_at_any_level_whatever_fails() {
-    let node = shared();
+    let (node, _own) = with_ctl().await;
     let prefix = Prefix::new(&node, "secrets");
     let user = prefix.name().to_owned();
     node.ctl(&["add_user", &user, BROKER_PASSWORD]);
@@ -281,7 +281,9 @@ async fn no_password_is_shown_by_a_worker_that_cannot_reach_its_broker_or_its_pr
     })
     .await;
     until("the API to be missed", LONG, async || {
-        shut_in.log().contains("the token endpoint cannot be reached")
+        shut_in
+            .log()
+            .contains("the token endpoint at login.example.invalid cannot be reached")
     })
     .await;
 

@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use common::jobs::{apply_topology, bodies, job_of, launches_by_job, wait_done, wait_launches};
 use common::wait::{SOON, eventually};
 use common::worker::Builder;
-use common::{Amqp, Node, Prefix, Sim, Worker, shared};
+use common::{Amqp, Node, Prefix, Sim, Worker, with_ctl};
 use serde_json::json;
 
 const GOOD: &str = "0f5e4b1c-0000-4000-8000-00000000000a";
@@ -50,7 +50,7 @@ async fn close(node: &Node, role: &str, worker: &Worker) {
 /// Requests of three kinds are on their way when the consuming connection is closed, `times` times; the answers come
 /// after that.
 async fn closed_in_mid_flight(story: &str, times: u8, configure: impl Fn(Builder) -> Builder) {
-    let node = shared();
+    let (node, _own) = with_ctl().await;
     let prefix = Prefix::new(&node, story);
     // Closing takes its time: two calls of rabbitmqctl.
     let answer = f64::from(times) * 12.0;

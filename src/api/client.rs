@@ -87,7 +87,7 @@ impl Client {
             }
             Err(reason) => Reply {
                 status: None,
-                outcome: unanswered(sent.give_up(), &reason),
+                outcome: unanswered(sent.give_up(), transport::at(&self.launches), &reason),
             },
         }
     }
@@ -107,7 +107,7 @@ fn answered(answer: &Answer) -> Attempted {
     }
 }
 
-fn unanswered(progress: Progress, reason: &str) -> Attempted {
+fn unanswered(progress: Progress, at: &str, reason: &str) -> Attempted {
     let failed = |class, message, fix| {
         let failure = Failure {
             fix: Some(fix),
@@ -119,7 +119,7 @@ fn unanswered(progress: Progress, reason: &str) -> Attempted {
         Progress::Withdrawn => Attempted::Withdrawn,
         Progress::Unsent => failed(
             Class::Unreachable,
-            format!("the API cannot be reached: {reason}"),
+            format!("the API at {at} cannot be reached: {reason}"),
             REACH_THE_API,
         ),
         Progress::Written => failed(

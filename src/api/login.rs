@@ -71,7 +71,10 @@ impl Login {
         let basic = request.headers().get(AUTHORIZATION).cloned();
         let mut answer = transport::exchange(&self.http, request, self.timeout)
             .await
-            .map_err(|reason| unreachable(format!("the token endpoint cannot be reached: {reason}")))?;
+            .map_err(|reason| {
+                let at = transport::at(&self.url);
+                unreachable(format!("the token endpoint at {at} cannot be reached: {reason}"))
+            })?;
         token(&answer).ok_or_else(|| {
             answer.hide(self.client_secret.expose_secret().as_bytes());
             answer.hide(basic.as_ref().map_or(&[], HeaderValue::as_bytes));

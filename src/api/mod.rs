@@ -10,7 +10,7 @@ pub use region::{Region, UnknownRegion, is_genesys_domain};
 
 // How bytes get there: one way for the launch, the reads and the login.
 mod transport;
-pub use transport::BuildError;
+pub use transport::{BuildError, wrong_address};
 
 // The token.
 mod login;

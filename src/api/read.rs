@@ -10,6 +10,8 @@ use super::transport::{self, Answer};
 use super::{AccessToken, Client, classify};
 use crate::outcome::{Class, Failure};
 
+const REACH: &str = "Check api.region or api.base_url, and the network";
+
 /// What the API says about its rate limit; `None` where it says nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RateHeaders {
@@ -135,11 +137,18 @@ impl Client {
     }
 
     pub(super) async fn read(&self, url: Url, token: &AccessToken) -> Result<Answer, Failure> {
+        let at = transport::at(&url).to_owned();
         let mut request = reqwest::Request::new(Method::GET, url);
         request.headers_mut().insert(AUTHORIZATION, token.header());
         let mut answer = transport::exchange(&self.http, request, self.timeout)
             .await
-            .map_err(|reason| Failure::new(Class::Unreachable, format!("the API cannot be reached: {reason}")))?;
+            .map_err(|reason| Failure {
+                fix: Some(REACH),
+                ..Failure::new(
+                    Class::Unreachable,
+                    format!("the API at {at} cannot be reached: {reason}"),
+                )
+            })?;
         answer.hide(token.secret());
         // A page with 200 from whatever else stands there is no API.
         match classify(answer.status, &answer.headers, &answer.body, Timestamp::now()) {

@@ -19,7 +19,7 @@ use http::header::{ACCEPT, USER_AGENT};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use reqwest::{Certificate, Request, Response};
 use tokio::time::{Instant, timeout_at};
-use url::{Host, Url};
+use url::{Host, Position, Url};
 
 use super::Settings;
 
@@ -60,25 +60,35 @@ pub enum BuildError {
     Http(String),
 }
 
+/// What keeps a URL from being an address of the API. The URL itself is never shown: it may hold a password.
+pub fn wrong_address(url: &Url) -> Option<&'static str> {
+    let path = url.path().trim_end_matches('/');
+    if !matches!(url.scheme(), "https" | "http") || !url.has_host() {
+        Some("must be https://HOST, or http://HOST for a simulator")
+    } else if !url.username().is_empty() || url.password().is_some() {
+        Some("must not hold a user or a password: they are api.client_id and api.client_secret")
+    } else if url.query().is_some() || url.fragment().is_some() {
+        Some("must not hold a query or a fragment")
+    } else if path.ends_with("/api/v2") || path.ends_with("/oauth/token") {
+        Some("must be the host alone, without /api/v2 or /oauth/token: the path is added")
+    } else {
+        None
+    }
+}
+
 /// The URL of `path` below `base`.
 pub(super) fn endpoint(which: &'static str, base: &Url, path: &str) -> Result<Url, BuildError> {
-    let wrong = |problem| Err(BuildError::Url { which, problem });
-    if !matches!(base.scheme(), "https" | "http") || !base.has_host() {
-        return wrong("must be https:// (or http://) and a host");
-    }
-    if !base.username().is_empty() || base.password().is_some() {
-        return wrong("must not hold a user name or password");
-    }
-    if base.query().is_some() || base.fragment().is_some() {
-        return wrong("must not hold a query or fragment");
-    }
-    let prefix = base.path().trim_end_matches('/');
-    if prefix.ends_with("/api/v2") || prefix.ends_with("/oauth/token") {
-        return wrong("must be the host alone: the path is added");
+    if let Some(problem) = wrong_address(base) {
+        return Err(BuildError::Url { which, problem });
     }
     let mut url = base.clone();
-    url.set_path(&format!("{prefix}/{path}"));
+    url.set_path(&format!("{}/{path}", base.path().trim_end_matches('/')));
     Ok(url)
+}
+
+/// Host and port, for people; never a user or a password.
+pub(super) fn at(url: &Url) -> &str {
+    &url[Position::BeforeHost..Position::AfterPort]
 }
 
 /// A connection pool for `target`.

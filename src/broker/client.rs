@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::amqp::connection::{ConnectError, EndpointError};
-use super::amqp::declare::{self, DeclareError};
+use super::amqp::declare::DeclareError;
 use super::amqp::{Amqp, Site};
 use super::settings::{Declare, Kind, Settings};
 use super::sqlite::{OpenError, Sqlite};
@@ -45,7 +45,7 @@ impl ContactError {
         match self {
             Self::Connect(ConnectError::Login { .. } | ConnectError::Vhost { .. }) => true,
             Self::Connect(ConnectError::Unreachable { .. }) => false,
-            Self::Declare(error) => !matches!(error, DeclareError::Other { .. }),
+            Self::Declare(error) => !matches!(error, DeclareError::Silent { .. } | DeclareError::Other { .. }),
             Self::File(_) => true,
         }
     }
@@ -73,12 +73,7 @@ impl Broker {
     /// When it cannot be reached, or is not as it should be.
     pub async fn first_contact(&self) -> Result<(), ContactError> {
         match self {
-            Self::RabbitMq(site) => {
-                let connection = site.endpoint.connect("first contact").await?;
-                let declared = declare::declare(&connection, &site.topology, site.declare).await;
-                let _ = connection.close(200, "bye".into()).await;
-                Ok(declared?)
-            }
+            Self::RabbitMq(site) => site.make("first contact", site.declare).await,
             Self::Embedded { path, create, .. } => Ok(Sqlite::look(path, *create)?),
         }
     }

@@ -183,18 +183,9 @@ impl Check<'_> {
 
 /// What is wrong with an address of the API. It is never shown: it may hold a password, and must not.
 fn wrong_url(text: &str) -> Option<String> {
-    let url = match url::Url::parse(text) {
-        Ok(url) => url,
-        Err(error) => return Some(format!("is not a URL: {error}")),
-    };
-    if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
-        Some("must be https://HOST, or http://HOST for a simulator".to_owned())
-    } else if !url.username().is_empty() || url.password().is_some() {
-        Some("must not hold a user or a password: they are api.client_id and api.client_secret".to_owned())
-    } else if url.query().is_some() || url.fragment().is_some() {
-        Some("must end with the host or a path".to_owned())
-    } else {
-        None
+    match url::Url::parse(text) {
+        Ok(url) => crate::api::wrong_address(&url).map(str::to_owned),
+        Err(error) => Some(format!("is not a URL ({error}): it looks like https://HOST")),
     }
 }
 

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use flowlaunch::broker::topology::{Names, Topology};
 use futures_util::StreamExt as _;
 use lapin::options::{
     BasicAckOptions, BasicConsumeOptions, BasicGetOptions, BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions,
-    ExchangeDeleteOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
+    ExchangeDeclareOptions, ExchangeDeleteOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
 };
 use lapin::types::{AMQPValue, FieldTable};
-use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties};
+use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, ExchangeKind};
 
 use super::rabbit::Node;
 use super::wait::{SOON, eventually};
@@ -231,6 +232,40 @@ impl Amqp {
         }
     }
 
+    /// Which of the product's exchanges and queues stand under a prefix.
+    pub async fn standing(&self, prefix: &str) -> Vec<String> {
+        let Topology { exchanges, queues, .. } = topology(prefix);
+        let mut standing = Vec::new();
+        for exchange in exchanges {
+            if self.has_exchange(&exchange.name).await {
+                standing.push(format!("exchange {}", exchange.name));
+            }
+        }
+        for queue in queues {
+            if self.count(&queue.name).await.is_some() {
+                standing.push(format!("queue {}", queue.name));
+            }
+        }
+        standing
+    }
+
+    async fn has_exchange(&self, exchange: &str) -> bool {
+        let channel = self.connection.create_channel().await.unwrap();
+        let options = ExchangeDeclareOptions {
+            passive: true,
+            ..ExchangeDeclareOptions::default()
+        };
+        let declared = channel
+            .exchange_declare(exchange.into(), ExchangeKind::Direct, options, FieldTable::default())
+            .await;
+        let _ = channel.close(200, "seen".into()).await;
+        match declared {
+            Ok(()) => true,
+            Err(error) if error.to_string().contains("NOT_FOUND") => false,
+            Err(error) => panic!("{exchange}: {error}"),
+        }
+    }
+
     pub async fn wait_count(&self, queue: &str, wanted: u32) {
         eventually(&format!("{wanted} messages in {queue}"), SOON, async || {
             match self.count(queue).await {
@@ -313,9 +348,18 @@ impl Amqp {
     }
 }
 
+/// What the product has on a broker under a prefix; how long it keeps results does not matter here.
+fn topology(prefix: &str) -> Topology {
+    Topology::new(&Names::new(prefix), Duration::from_secs(60))
+}
+
 /// Every queue whose name begins with `<prefix>.`, with its messages, ready and unacknowledged, as the node counts them
-/// (a quorum queue's count follows by up to five seconds: wait for it).
-pub fn queues(node: &Node, prefix: &str) -> BTreeMap<String, u64> {
+/// (a quorum queue's count follows by up to five seconds: wait for it). On a node that was given by its URL the product's
+/// own queues alone, with what is ready.
+pub async fn queues(node: &Node, prefix: &str) -> BTreeMap<String, u64> {
+    if !node.is_ours() {
+        return looked_at(node, prefix).await;
+    }
     let listed = node.ctl(&["-q", "--no-table-headers", "list_queues", "name", "messages"]);
     let dotted = format!("{prefix}.");
     listed
@@ -326,28 +370,39 @@ pub fn queues(node: &Node, prefix: &str) -> BTreeMap<String, u64> {
         .collect()
 }
 
-/// Deletes every queue and exchange whose name begins with `<prefix>.`.
+async fn looked_at(node: &Node, prefix: &str) -> BTreeMap<String, u64> {
+    let amqp = Amqp::connect(node.url()).await;
+    let mut seen = BTreeMap::new();
+    // A message that passes from queue to queue can be missed by one look, and hardly by two.
+    for _ in 0..2 {
+        for queue in topology(prefix).queues {
+            if let Some(count) = amqp.count(&queue.name).await {
+                let most: &mut u64 = seen.entry(queue.name).or_default();
+                *most = (*most).max(count.into());
+            }
+        }
+    }
+    seen
+}
+
+/// Deletes every queue and exchange whose name begins with `<prefix>.`; on a node that was given by its URL those of the
+/// product, and of the strangers that the tests play.
 pub async fn delete_all(node: &Node, prefix: &str) -> lapin::Result<()> {
     let dotted = format!("{prefix}.");
     let names = |what: &str| -> Vec<String> {
-        let known = [
-            "jobs",
-            "jobs.normal",
-            "jobs.bulk",
-            "due",
-            "dead",
-            "results",
-            "results.log",
-            "control",
-        ];
-        match node.try_ctl(&["-q", "--no-table-headers", what, "name"]) {
-            Ok(listed) => listed
-                .lines()
-                .filter(|name| name.starts_with(&dotted))
-                .map(str::to_owned)
-                .collect(),
-            // Somebody else's node: what is known by name. The levels of the ladder are not.
-            Err(_) => known.iter().map(|name| dotted.clone() + name).collect(),
+        if node.is_ours() {
+            let listed = node
+                .try_ctl(&["-q", "--no-table-headers", what, "name"])
+                .unwrap_or_default();
+            let theirs = listed.lines().filter(|name| name.starts_with(&dotted));
+            return theirs.map(str::to_owned).collect();
+        }
+        let Topology { exchanges, queues, .. } = topology(prefix);
+        if what == "list_exchanges" {
+            exchanges.into_iter().map(|exchange| exchange.name).collect()
+        } else {
+            let strangers = ["spy", "strangers-queue"].map(|name| dotted.clone() + name);
+            queues.into_iter().map(|queue| queue.name).chain(strangers).collect()
         }
     };
     let (queues, exchanges) = (names("list_queues"), names("list_exchanges"));

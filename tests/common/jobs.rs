@@ -112,6 +112,7 @@ pub async fn wait_done(node: &Node, prefix: &str, worker: &Worker) {
     eventually("the lanes and the ladder to be empty", LONG, async || {
         let kept = [".dead", ".results.log", ".control", ".canary"];
         let left: Vec<_> = queues(node, prefix)
+            .await
             .into_iter()
             .filter(|(name, count)| *count > 0 && !kept.iter().any(|kept| name.ends_with(kept)))
             .collect();

@@ -38,7 +38,7 @@ pub mod wait;
 pub mod worker;
 
 pub use amqp::{Amqp, Message, Published};
-pub use rabbit::{Kind, Node, Prefix, Rabbit, shared};
+pub use rabbit::{Kind, Node, Prefix, Rabbit, shared, with_ctl};
 pub use sim::Sim;
 pub use wait::{LONG, SOON, eventually};
 pub use worker::{Worker, flowlaunch};

@@ -121,6 +121,17 @@ pub fn shared() -> Node {
     Node { url, ours }
 }
 
+/// A node that obeys `rabbitmqctl`: the shared one; where that was given by its URL, one of the test's own, which lasts as
+/// long as it is kept.
+pub async fn with_ctl() -> (Node, Option<Rabbit>) {
+    let node = shared();
+    if node.is_ours() {
+        return (node, None);
+    }
+    let own = Rabbit::start().await;
+    (own.node().clone(), Some(own))
+}
+
 /// A node of the test's own: its ports, data, log, cookie and epmd are nobody else's, and go with it.
 pub struct Rabbit {
     // In the order in which they go: the node before its data.

@@ -16,7 +16,7 @@ use super::declare::{self, DeclareError};
 use crate::lane::Lane;
 
 /// A queue without a leader (its node was killed just after declaring it) never answers.
-const ANSWER_LIMIT: Duration = Duration::from_secs(5);
+const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
 /// What was seen.
 #[derive(Debug, Default)]
@@ -36,9 +36,30 @@ pub struct Inspection {
 /// Connects, looks, and closes.
 pub async fn inspect(site: &Site) -> Result<Inspection, ConnectError> {
     let connection = site.endpoint.connect("check").await?;
+    let seen = look(&connection, site, Until::Seen).await;
+    let _ = connection.close(200, "bye".into()).await;
+    Ok(seen)
+}
+
+/// What first is not as it should be.
+pub(super) async fn fault(connection: &Connection, site: &Site) -> Option<DeclareError> {
+    look(connection, site, Until::Fault).await.faults.pop()
+}
+
+/// How far to look.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Until {
+    /// Until all is seen.
+    Seen,
+    /// Until something is at fault: many queues that do not answer would take long.
+    Fault,
+}
+
+async fn look(connection: &Connection, site: &Site, until: Until) -> Inspection {
     let mut eye = Eye {
-        connection: &connection,
+        connection,
         channel: None,
+        until,
         seen: Inspection::default(),
     };
     for exchange in &site.topology.exchanges {
@@ -64,9 +85,11 @@ pub async fn inspect(site: &Site) -> Result<Inspection, ConnectError> {
             eye.seen.dead = counts.map(|(messages, _)| messages);
         }
     }
-    let seen = eye.seen;
-    let _ = connection.close(200, "bye".into()).await;
-    Ok(seen)
+    if let Some(channel) = eye.channel {
+        // A channel that is left open would only cost the broker a process.
+        let _ = channel.close(200, "seen".into()).await;
+    }
+    eye.seen
 }
 
 /// Messages ready and consumers, of a queue.
@@ -75,6 +98,7 @@ type Counts = Option<(u32, u32)>;
 struct Eye<'a> {
     connection: &'a Connection,
     channel: Option<Channel>,
+    until: Until,
     seen: Inspection,
 }
 
@@ -85,6 +109,9 @@ impl Eye<'_> {
         name: String,
         ask: impl AsyncFn(Channel, Declare) -> Result<Counts, DeclareError>,
     ) -> Counts {
+        if self.until == Until::Fault && !self.seen.faults.is_empty() {
+            return None;
+        }
         let counts = match self.ask(&name, &ask, Declare::Verify).await {
             Ok(counts) => counts,
             Err(DeclareError::Missing { .. }) => {

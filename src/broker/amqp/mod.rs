@@ -26,6 +26,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::connection::Endpoint;
+use super::client::ContactError;
+use super::settings::Declare;
 use super::topology::{Names, Topology};
 use super::{Appetite, Browse, Intake, Link, Observed, Publish, QueueReport};
 
@@ -39,7 +41,7 @@ pub struct Site {
     /// What must stand there.
     pub topology: Topology,
     /// Whether we make it or only look.
-    pub declare: super::settings::Declare,
+    pub declare: Declare,
 }
 
 impl Site {
@@ -53,6 +55,22 @@ impl Site {
             topology,
             declare: settings.declare,
         })
+    }
+
+    /// Connects once and makes what is missing, or with "verify" says what is. Nothing is made beside an object that
+    /// stands with other arguments: so all of them are looked at first, which a session, one of many, does not.
+    pub async fn make(&self, role: &str, mode: Declare) -> Result<(), ContactError> {
+        let connection = self.endpoint.connect(role).await?;
+        let fault = match mode {
+            Declare::Create => inspect::fault(&connection, self).await,
+            Declare::Verify => None,
+        };
+        let made = match fault {
+            Some(fault) => Err(fault),
+            None => declare::declare(&connection, &self.topology, mode).await,
+        };
+        let _ = connection.close(200, "bye".into()).await;
+        Ok(made?)
     }
 }
 
