@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use common::amqp::queues;
 use common::rabbit::Kind;
 use common::wait::eventually;
-use common::{Rabbit, Sim, Worker, http, python, worker};
+use common::{Amqp, LONG, Prefix, Rabbit, Sim, Worker, http, python, shared, story, worker};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -245,6 +245,77 @@ async fn an_unreadable_message_costs_a_session_for_each_delivery_and_its_neighbo
     is_poison(&letters[0]).unwrap();
     story.worker.term();
     assert_eq!(story.worker.wait_exit().await, 0);
+}
+
+/// What a copy of ours must not take along from the original: with `CC` it would come back in both lanes, with another
+/// user's `user_id` the broker would close the channel, with `expiration` it would leave the ladder early.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delayed_copy_bears_nothing_that_routes_it_twice_closes_the_channel_or_ends_the_delay() {
+    let node = shared();
+    let prefix = Prefix::new(&node, "copies");
+    let stranger = prefix.name();
+    node.ctl(&["add_user", stranger, "a-password"]);
+    node.ctl(&["set_permissions", stranger, ".*", ".*", ".*"]);
+    let url = node.url().replace("guest:guest", &format!("{stranger}:a-password"));
+    assert_ne!(url, node.url(), "the node's URL names guest");
+    let sim = Sim::start().await;
+    let worker = Worker::builder(node.url(), prefix.name(), &sim.base_url(), &sim.login_url())
+        .ready()
+        .await;
+    let amqp = Amqp::connect(node.url()).await;
+    let spy = format!("{prefix}.spy");
+    amqp.declare(&spy, "classic").await;
+    for lane in ["normal", "bulk"] {
+        amqp.bind(&spy, &format!("{prefix}.due"), &format!("#.{lane}")).await;
+    }
+
+    // The ladder's shortest way into the other lane.
+    let cc = format!("{}1.normal", "0.".repeat(19));
+    let odd = [
+        ("CC", json!({}), json!({ "CC": [cc] })),
+        ("user_id", json!({ "user_id": stranger }), json!({})),
+        ("expiration", json!({ "expiration": "5000" }), json!({})),
+    ];
+    let flows: Vec<String> = (0..odd.len()).map(story::flow).collect();
+    let once = |flow| json!({ "flowId": flow, "status": 503, "retryAfterSeconds": 8, "first": 1 });
+    sim.set_rules(&flows.iter().map(once).collect()).await;
+    let message = |((id, properties, headers), flow): (&(&str, Value, Value), &String)| json!({ "lane": "bulk", "body": story::job(id, flow), "properties": properties, "headers": headers });
+    let messages: Vec<Value> = odd.iter().zip(&flows).map(message).collect();
+    let ends = python::publish_mixed(&url, prefix.name(), &messages, &[]).await;
+    assert_eq!(ends["confirmed"], messages.len(), "{ends}");
+
+    for (id, result) in story::results(&amqp, prefix.name(), odd.len(), LONG).await {
+        assert_eq!(
+            (&result["outcome"], &result["attempts"]),
+            (&json!("launched"), &json!(2)),
+            "{id}: {result}"
+        );
+    }
+    let requests = sim.requests().await;
+    for ((id, ..), flow) in odd.iter().zip(&flows) {
+        let asked: Vec<&Value> = requests
+            .iter()
+            .filter(|asked| asked["flowId"] == flow.as_str())
+            .collect();
+        let statuses: Vec<&Value> = asked.iter().map(|asked| &asked["status"]).collect();
+        assert_eq!(statuses, [503, 201], "{id}");
+        let at = |n: usize| asked[n]["atMicros"].as_i64().unwrap();
+        assert!(at(1) - at(0) >= 8_000_000, "{id}: {} µs after the 503", at(1) - at(0));
+    }
+    // One too many may be known to the worker that made it; another one would launch it.
+    let copies = python::drain(node.url(), &spy).await;
+    assert_eq!(copies.len(), odd.len(), "{copies:#?}");
+    for copy in copies {
+        assert!(
+            copy["headers"]["CC"].is_null()
+                && copy["properties"]["user_id"].is_null()
+                && copy["properties"]["expiration"].is_null(),
+            "{copy}"
+        );
+    }
+    let log = worker.log();
+    assert!(!log.contains("the broker session ended"), "{log}");
+    node.ctl(&["delete_user", stranger]);
 }
 
 fn as_sent(sent: &Sent, launch: &Launch) -> Result<(), String> {

@@ -116,11 +116,21 @@ async fn a_retry_after_of_59_s_is_kept_as_seconds_and_as_a_date_at_no_attempt() 
     );
 }
 
+async fn wait_closed(worker: &Worker) {
+    worker
+        .wait_metrics("flowlaunch_gate_closed", SOON, |metrics| {
+            metrics.get("flowlaunch_gate_closed", &[]) == 1.0
+        })
+        .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn two_hundred_jobs_behind_a_closure_of_20_s_are_launched_after_it_without_a_burst() {
     let node = shared();
     let prefix = Prefix::new(&node, "closure");
-    let sim = Sim::start_with(&["--rate", "1200/min", "--window", "sliding"]).await;
+    // All at once would be too many for it; a second or two of them at once, on a busy machine, would not.
+    let sim = Sim::start_with(&["--rate", "30/s", "--window", "sliding"]).await;
+    sim.patch_settings(&json!({ "windowSeconds": 5 })).await;
     let worker = Worker::builder(node.url(), prefix.name(), &sim.base_url(), &sim.login_url())
         .set("limits.rate", "1200/min")
         .ready()
@@ -129,11 +139,7 @@ async fn two_hundred_jobs_behind_a_closure_of_20_s_are_launched_after_it_without
     sim.set_rules(&json!([{ "status": 429, "retryAfterSeconds": 20, "first": 1 }]))
         .await;
     story::publish(&amqp, prefix.name(), "bulk", [story::job("first", &story::flow(200))]).await;
-    worker
-        .wait_metrics("flowlaunch_gate_closed", SOON, |metrics| {
-            metrics.get("flowlaunch_gate_closed", &[]) == 1.0
-        })
-        .await;
+    wait_closed(&worker).await;
     let jobs = (0..200).map(|n| story::job(&format!("job-{n}"), &story::flow(n)));
     story::publish(&amqp, prefix.name(), "bulk", jobs).await;
 
@@ -141,35 +147,65 @@ async fn two_hundred_jobs_behind_a_closure_of_20_s_are_launched_after_it_without
     let opened = Throttling::of(&sim, &story::flow(200)).await.refused_at + 20_000_000;
     let mut times: Vec<i64> = story::launches(&sim).await.into_values().flatten().collect();
     times.sort_unstable();
-    assert!(
-        times[0] >= opened,
-        "launched {} µs before the gate opened",
-        opened - times[0]
-    );
-    // 20 a second. What is sent within W + 1 s may arrive within W on a busy machine.
-    let most = |seconds: usize| {
-        let window = i64::try_from(seconds).unwrap() * 1_000_000;
-        let in_window = |from: &i64| times.iter().filter(|at| (*from..*from + window).contains(at)).count();
-        times.iter().map(in_window).max().unwrap()
-    };
-    let took = Duration::from_micros(u64::try_from(times[200] - times[0]).unwrap());
-    println!(
-        "201 jobs within {took:?} of opening, at most {} in 1 s, {} in 5 s",
-        most(1),
-        most(5)
-    );
-    for seconds in [1, 2, 5] {
-        assert!(
-            most(seconds) <= 2 + 20 * (seconds + 1),
-            "{} launches in {seconds} s",
-            most(seconds)
-        );
+    // 20 a second, and one that the bucket had kept. What arrives late only makes this easier to keep.
+    for (launched, at) in (0..).zip(&times) {
+        let earliest = opened + (launched - 1).max(0) * 50_000;
+        assert!(*at >= earliest, "launch {launched} came {} µs too early", earliest - at);
     }
+    let took = Duration::from_micros(u64::try_from(times[200] - times[0]).unwrap());
+    println!("201 jobs within {took:?} of opening");
     assert_eq!(
         sim.stats().await["requests"]["launch"]["429"],
         1,
         "the quota was overrun"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_expiry_ends_throttling_for_the_job_that_drew_the_429_and_for_one_that_waits_behind_it() {
+    let node = shared();
+    let prefix = Prefix::new(&node, "expiry");
+    let sim = Sim::start().await;
+    let worker = Worker::builder(node.url(), prefix.name(), &sim.base_url(), &sim.login_url())
+        .ready()
+        .await;
+    let amqp = Amqp::connect(node.url()).await;
+    sim.set_rules(&json!([{ "status": 429, "retryAfterSeconds": 20, "first": 1 }]))
+        .await;
+    let expires_at = (jiff::Timestamp::now() + Duration::from_secs(10)).to_string();
+    let job = |id: &str, expires: bool| {
+        let mut job = story::job(id, &story::flow(0));
+        if expires {
+            job["expiresAt"] = json!(expires_at);
+        }
+        job
+    };
+    story::publish(&amqp, prefix.name(), "bulk", [job("refused", true)]).await;
+    wait_closed(&worker).await;
+    let waiting = [job("waiting", true), job("patient", false)];
+    story::publish(&amqp, prefix.name(), "bulk", waiting).await;
+
+    let results = story::results(&amqp, prefix.name(), 3, LONG).await;
+    for id in ["refused", "waiting"] {
+        let result = &results[id];
+        assert_eq!(
+            (&result["outcome"], &result["reason"], &result["attempts"]),
+            (&json!("dead"), &json!("expired"), &json!(0)),
+            "{id}"
+        );
+    }
+    assert_eq!(results["patient"]["outcome"], "launched");
+    // Two requests in all: the one that was refused, and the patient job's.
+    let patient = Throttling::of(&sim, &story::flow(0)).await;
+    assert!(patient.waited() >= Duration::from_secs(20), "{patient:?}");
+    assert_eq!(sim.launches().await[0]["name"], "patient");
+    let letters = amqp.drain(&format!("{prefix}.dead")).await;
+    let mut throttled: Vec<_> = letters
+        .iter()
+        .map(|letter| (letter.json()["id"].clone(), letter.header_int("x-flowlaunch-throttled")))
+        .collect();
+    throttled.sort_by_key(|(_, throttled)| *throttled);
+    assert_eq!(throttled, [(json!("waiting"), Some(0)), (json!("refused"), Some(1))]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
