@@ -139,6 +139,10 @@ impl fmt::Display for Failure {
             if let Some(code) = &self.code {
                 write!(f, " ({code})")?;
             }
+            // Or one looks for the mistake in the flow.
+            if self.from_login {
+                write!(f, " from the token endpoint")?;
+            }
             write!(f, ": ")?;
         }
         f.write_str(&self.message)?;
