@@ -20,7 +20,7 @@ use crate::broker::sqlite::Sqlite;
 use crate::broker::topology::{Names, Topology};
 use crate::check::{self, Findings, Standing};
 use crate::config::{Config, ConfigError};
-use crate::direct::Direct;
+use crate::direct::{Call, Direct};
 use crate::metrics::{Broker as BrokerKind, Exporter, Metrics, TokenResult};
 use crate::outcome::Failure;
 use crate::retry::Policy;
@@ -108,7 +108,11 @@ fn settings(config: &Config, findings: &mut Findings) {
 }
 
 /// What a person's own calls need: connects to nothing yet.
-pub fn direct(config: &Config, stop: CancellationToken, waiting: fn(&Failure, Duration)) -> anyhow::Result<Direct> {
+pub fn direct(
+    config: &Config,
+    stop: CancellationToken,
+    waiting: fn(Call, &Failure, Duration),
+) -> anyhow::Result<Direct> {
     let api = config.api()?;
     let fault = |error: BuildError| api_fault(config, &error);
     Ok(Direct {
