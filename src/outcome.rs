@@ -145,9 +145,10 @@ impl fmt::Display for Failure {
             }
             write!(f, ": ")?;
         }
-        f.write_str(&self.message)?;
-        if let Some(fix) = self.fix {
-            write!(f, ". {fix}")?;
+        match self.fix {
+            // The API's sentence often ends with a point of its own.
+            Some(fix) => write!(f, "{}. {fix}", self.message.trim_end_matches('.'))?,
+            None => f.write_str(&self.message)?,
         }
         if let Some(id) = &self.correlation_id {
             write!(f, " [correlation id {id}]")?;

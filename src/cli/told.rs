@@ -15,7 +15,11 @@ pub(super) fn waiting(call: Call, failure: &Failure, pause: Duration) {
         Call::Look => "it goes on, and cannot be looked at just now: ",
     };
     let seconds = pause.as_secs_f64().ceil();
-    hint(&format!("{what}{failure}. Trying again in {seconds:.0} s"));
+    let why = failure.to_string();
+    hint(&format!(
+        "{what}{}. Trying again in {seconds:.0} s",
+        why.trim_end_matches('.')
+    ));
 }
 
 /// A launch that failed: was it launched or not, and what to do.
