@@ -24,9 +24,9 @@ const SHOWN: usize = 10;
 #[derive(clap::Args, Debug)]
 #[command(
     after_help = "Needs nothing: a simulator stands in for the API, the jobs wait in the embedded\n\
-    broker, in a temporary folder. Some are bad, the simulator closes for two seconds,\n\
-    is busy now and then and loses a few answers. At the end every job is accounted\n\
-    for, or the exit code is 1.\n\n  \
+    broker, in a temporary folder. Some are bad; the simulator closes for two\n\
+    seconds, is busy now and then and loses a few answers. At the end every job is\n\
+    accounted for, or the exit code is 1.\n\n  \
     flowlaunch demo --jobs 5000 --rate 200/s\n  \
     flowlaunch demo --keep           then look at its metrics"
 )]

@@ -20,8 +20,8 @@ use crate::outcome::Receipt;
 #[command(after_help = "  \
     flowlaunch launch --flow-id 5f4e9a4e-3c0a-4c63-9a0f-0f7f8f1d2c3b \\\n      \
     --input customerEmail=ann@example.com --input amount:=1.10 --wait\n\n\
-    It is sent once. When no answer tells whether it was launched, it says so, and it\n\
-    is for you to look before you launch it again. A 429 is waited out: nothing was\n\
+    It is sent once. When no answer tells whether it was launched, it says so, and\n\
+    you have to look before you launch it again. A 429 is waited out: nothing was\n\
     launched then. `flowlaunch flows` lists the flows with their ids.\n\n\
     With --json it prints one object, also when it failed (then with `error`); with\n\
     exit code 2 nothing was tried, and none is printed.\n\n\
