@@ -18,8 +18,8 @@ use crate::broker::settings::Declare;
 use crate::broker::sqlite::Sqlite;
 use crate::broker::topology::{Names, Topology};
 use crate::check::{self, Findings, Standing};
-use crate::config::{Config, ConfigError};
-use crate::direct::Direct;
+use crate::config::{Config, ConfigError, Setting};
+use crate::direct::{Call, Direct};
 use crate::metrics::{Broker as BrokerKind, Exporter, Metrics, TokenResult};
 use crate::outcome::Failure;
 use crate::retry::Policy;
@@ -81,30 +81,38 @@ pub async fn check(config: &Config, flow_id: Option<&str>) -> Findings {
     findings
 }
 
-/// Which settings are not the defaults, and where each was set.
+/// Which settings are not the defaults, what they are, and where each was set: a line for each.
 fn settings(config: &Config, findings: &mut Findings) {
-    let mut places: Vec<(String, Vec<String>)> = Vec::new();
-    for (key, source) in config.set() {
+    let mut places: Vec<(String, String)> = Vec::new();
+    for Setting { key, value, source } in config.set() {
+        let line = match value {
+            Some(value) => format!("\n  {key} = {value}"),
+            None => format!("\n  {key} (not shown)"),
+        };
         let place = source.place();
         match places.iter_mut().find(|(known, _)| *known == place) {
-            Some((_, keys)) => keys.push(key),
-            None => places.push((place, vec![key])),
+            Some((_, lines)) => lines.push_str(&line),
+            None => places.push((place, line)),
         }
     }
     let places: Vec<_> = places
-        .iter()
-        .map(|(place, keys)| format!("set in {place}: {}", keys.join(", ")))
+        .into_iter()
+        .map(|(place, lines)| format!("set in {place}:{lines}"))
         .collect();
     let detail = if places.is_empty() {
         "every setting is the default".to_owned()
     } else {
-        format!("known and in range; {}", places.join("; "))
+        format!("known and in range; {}\nall else is the default", places.join("\n"))
     };
     findings.add(Standing::Ok, "configuration", detail);
 }
 
 /// What a person's own calls need: connects to nothing yet.
-pub fn direct(config: &Config, stop: CancellationToken, waiting: fn(&Failure, Duration)) -> anyhow::Result<Direct> {
+pub fn direct(
+    config: &Config,
+    stop: CancellationToken,
+    waiting: fn(Call, &Failure, Duration),
+) -> anyhow::Result<Direct> {
     let api = config.api()?;
     let fault = |error: BuildError| api_fault(config, &error);
     Ok(Direct {

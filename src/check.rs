@@ -8,7 +8,7 @@ use crate::broker::amqp::Site;
 use crate::broker::amqp::inspect::{Inspection, inspect};
 use crate::broker::settings::Declare;
 use crate::broker::sqlite::{OpenError, Sqlite};
-use crate::outcome::Failure;
+use crate::outcome::{Class, Failure};
 
 /// How one thing stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
@@ -192,7 +192,7 @@ pub async fn api(
     let token = match tokens.get().await {
         Ok(token) => token,
         Err(failure) => {
-            findings.add(Standing::Fix, "token", failure.to_string());
+            findings.add(standing(&failure), "token", said(&failure));
             let detail = "cannot be seen without a token";
             return findings.add(Standing::Unseen, "api", detail);
         }
@@ -211,7 +211,7 @@ pub async fn api(
                 settings.base_url
             ),
         ),
-        Err(failure) => findings.add(Standing::Fix, "api", failure.to_string()),
+        Err(failure) => findings.add(standing(&failure), "api", said(&failure)),
     }
     if let Some(id) = flow_id {
         flow(id, client.flow(id, &token).await, findings);
@@ -248,9 +248,36 @@ fn flow(id: &str, read: Result<Flow, Failure>, findings: &mut Findings) {
             Standing::Unseen,
             "cannot be seen without the permission architect:flow:view".to_owned(),
         ),
-        Err(failure) => (Standing::Fix, failure.to_string()),
+        Err(failure) => (standing(&failure), said(&failure)),
     };
     findings.add(standing, "flow", detail);
+}
+
+/// A quota that is in use is nothing to fix.
+fn standing(failure: &Failure) -> Standing {
+    match failure.class {
+        Class::Throttled => Standing::Note,
+        Class::Unreachable
+        | Class::Transient
+        | Class::Unknown
+        | Class::Refused
+        | Class::Forbidden
+        | Class::Unauthorized
+        | Class::Misdirected => Standing::Fix,
+    }
+}
+
+fn said(failure: &Failure) -> String {
+    match failure.class {
+        Class::Throttled => format!("the quota is in use just now, so look again later: {failure}"),
+        Class::Transient => format!("{failure}. Look again later"),
+        Class::Unreachable
+        | Class::Unknown
+        | Class::Refused
+        | Class::Forbidden
+        | Class::Unauthorized
+        | Class::Misdirected => failure.to_string(),
+    }
 }
 
 fn allowance(rate: &RateHeaders, findings: &mut Findings) {

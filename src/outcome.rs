@@ -139,11 +139,16 @@ impl fmt::Display for Failure {
             if let Some(code) = &self.code {
                 write!(f, " ({code})")?;
             }
+            // Or one looks for the mistake in the flow.
+            if self.from_login {
+                write!(f, " from the token endpoint")?;
+            }
             write!(f, ": ")?;
         }
-        f.write_str(&self.message)?;
-        if let Some(fix) = self.fix {
-            write!(f, ". {fix}")?;
+        match self.fix {
+            // The API's sentence often ends with a point of its own.
+            Some(fix) => write!(f, "{}. {fix}", self.message.trim_end_matches('.'))?,
+            None => f.write_str(&self.message)?,
         }
         if let Some(id) = &self.correlation_id {
             write!(f, " [correlation id {id}]")?;

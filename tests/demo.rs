@@ -47,6 +47,73 @@ fn it_ends_with_an_account_of_every_job_and_leaves_nothing_behind() {
 }
 
 #[test]
+fn as_it_comes_it_ends_with_a_text_for_80_columns_whose_next_commands_are_commands() {
+    let folder = tempfile::tempdir().unwrap();
+    let (code, said, shown) = run(&["demo"], folder.path(), "");
+    assert_eq!(code, 0, "{said}{shown}");
+    for words in [
+        "1000 jobs in ",
+        "each of them accounted for",
+        "expired 2, malformed 6, refused 2",
+        "answered 429",
+    ] {
+        assert!(said.contains(words), "{words:?} is not in\n{said}");
+    }
+    let long: Vec<_> = said.lines().filter(|line| line.chars().count() > 80).collect();
+    assert!(long.is_empty(), "{long:#?}");
+    let (_, next) = said.split_once("\nNext:\n").unwrap();
+    let mut commands = 0;
+    for line in next.lines() {
+        let (command, _) = line.trim_start().split_once("  ").unwrap();
+        let parsed = flowlaunch::cli::command_line().try_get_matches_from(command.split_whitespace());
+        assert!(parsed.is_ok(), "{command}: {parsed:?}");
+        commands += 1;
+    }
+    assert!(commands >= 4, "{next}");
+}
+
+/// What is seen of a line on a terminal: without the sequences that move and colour.
+fn bare(line: &str) -> String {
+    let mut bare = String::new();
+    let mut chars = line.chars();
+    while let Some(c) = chars.next() {
+        if c == '\u{1b}' {
+            // ESC [ … letter
+            let _ = chars.by_ref().skip(1).find(char::is_ascii_alphabetic);
+        } else {
+            bare.push(c);
+        }
+    }
+    bare
+}
+
+#[test]
+fn on_a_terminal_of_80_columns_it_draws_and_nothing_is_wider() {
+    let folder = tempfile::tempdir().unwrap();
+    let binary = env!("CARGO_BIN_EXE_flowlaunch");
+    let command = format!("stty cols 80 rows 24; exec {binary} demo --jobs 150 --rate 60/s");
+    // `script` of util-linux: a terminal of its own for the command, and its exit code.
+    let ended = std::process::Command::new("script")
+        .args(["-qec", &command, "typescript"])
+        .env("TERM", "xterm")
+        .current_dir(folder.path())
+        .stdin(std::process::Stdio::null())
+        .output()
+        .unwrap();
+    let shown = std::fs::read_to_string(folder.path().join("typescript")).unwrap();
+    assert!(ended.status.success(), "{shown}");
+    assert!(
+        shown.contains('\u{1b}') && shown.contains("in flight") && shown.contains("gate open"),
+        "{shown:?}"
+    );
+    // What `script` itself writes at the beginning and the end is not on that terminal.
+    let lines = shown.lines().filter(|line| !line.starts_with("Script "));
+    for line in lines.flat_map(|line| line.split('\r')).map(bare) {
+        assert!(line.chars().count() <= 80, "{line:?}");
+    }
+}
+
+#[test]
 fn a_rate_that_is_none_is_a_mistake_in_its_use() {
     let folder = tempfile::tempdir().unwrap();
     for (args, wanted) in [

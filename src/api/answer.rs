@@ -51,7 +51,7 @@ pub(super) fn receipt(body: &[u8]) -> Option<Receipt> {
 }
 
 /// A string or a number, without the control characters that would break a log line or a header.
-fn word(raw: &RawValue) -> Option<String> {
+pub(super) fn word(raw: &RawValue) -> Option<String> {
     match serde_json::from_str(raw.get()).ok()? {
         Value::String(text) => Some(clean(&text, MAX_WORD)).filter(|text| !text.is_empty()),
         Value::Number(number) => Some(number.to_string()),
@@ -145,7 +145,7 @@ fn limit(body: &Value) -> String {
 }
 
 /// A message on one line; `None` when nothing is left of it.
-fn line(text: &str) -> Option<String> {
+pub(super) fn line(text: &str) -> Option<String> {
     Some(clean(text, MAX_MESSAGE)).filter(|line| !line.is_empty())
 }
 

@@ -14,7 +14,7 @@ mod fix {
         "This is not the API: check api.region, or api.base_url and api.login_url; redirects are never followed";
     pub(super) const BAD_REQUEST: &str =
         "Check that flowId is the UUID of a flow in this environment and region, and the shape of the inputs";
-    pub(super) const UNAUTHORIZED: &str = "The token is invalid or expired: check client_id and client_secret, that the region is theirs, and that this \
+    pub(super) const UNAUTHORIZED: &str = "The token is invalid or expired: check api.client_id and api.client_secret, that api.region is theirs, and that this \
          address is allowed";
     pub(super) const FORBIDDEN: &str = "Give the OAuth client a role with the permission architect:flow:launch (a scope-based client: the scope \
          flow:execution:write), for the division of the flow; a change takes up to five minutes";
@@ -28,6 +28,7 @@ mod fix {
     pub(super) const MEDIA_TYPE: &str =
         "The API takes application/json, which was sent: look for a proxy that changes it";
     pub(super) const TYPES: &str = "The types of the inputs must match the flow's definition (123 is not \"123\", no null where a value is required)";
+    pub(super) const OTHER: &str = "The API does not take this launch as it is: mend what its message names, or give its support the correlation id";
     pub(super) const LOOK: &str = "It may have been launched: look for it before launching it again";
     pub(super) const NOT_JSON: &str = "It may have been launched, or this is not the API: look for it before launching it again, and check \
          api.base_url";
@@ -70,7 +71,7 @@ const fn class(status: u16) -> (Class, Option<&'static str>) {
         425 | 503 => (Class::Transient, None),
         429 => (Class::Throttled, None),
         // Refused before anything started, as every 4xx but 408 is.
-        400..=499 => (Class::Refused, None),
+        400..=499 => (Class::Refused, Some(fix::OTHER)),
         // 500, 502, 504, and those that the vendor does not list (a CDN's 520 to 527 among them): whoever answers so may
         // have passed the launch on. And what is no status of HTTP at all (1xx, 600 and up) decides nothing either.
         _ => (Class::Unknown, Some(fix::LOOK)),

@@ -1,10 +1,14 @@
 //! Looking at an execution: a launch that succeeded is not a flow that succeeded.
 
-use serde::Deserialize;
-use serde_json::Value;
+use std::collections::BTreeMap;
 
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::answer::{line, word};
+use super::read::{Subject, strange};
 use super::{AccessToken, Client};
-use crate::outcome::{Class, Failure};
+use crate::outcome::Failure;
 
 /// An execution, as far as the API tells.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -28,22 +32,6 @@ pub enum Stage {
     Failed,
 }
 
-/// Both descriptions of the API: `state` in the user's documents, `status` in the vendor's SDKs.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Body {
-    state: Option<String>,
-    status: Option<String>,
-    completion_reason: Option<String>,
-    flow_error_info: Option<ErrorInfo>,
-    output_data: Option<Value>,
-}
-
-#[derive(Deserialize)]
-struct ErrorInfo {
-    message: Option<String>,
-}
-
 impl Execution {
     /// What its state means. A word that is not known is no end.
     pub fn stage(&self) -> Stage {
@@ -54,20 +42,33 @@ impl Execution {
         }
     }
 
+    /// Both descriptions of the API: `state` in the user's documents, `status` in the vendor's SDKs. As tolerant as the
+    /// launch's answer is read: a field of another form than expected is passed over, and takes nothing else along.
     fn read(body: &[u8]) -> Option<Self> {
-        let body: Body = serde_json::from_slice(body).ok()?;
-        let message = body.flow_error_info.and_then(|info| info.message);
-        let reason = match (body.completion_reason, message) {
+        let text = String::from_utf8_lossy(body);
+        let fields: BTreeMap<String, &RawValue> = serde_json::from_str(text.trim_start_matches('\u{feff}')).ok()?;
+        let field = |name: &str| fields.get(name).copied();
+        let message = field("flowErrorInfo").and_then(message);
+        let reason = match (field("completionReason").and_then(word), message) {
             (Some(reason), Some(message)) => Some(format!("{reason}: {message}")),
             (reason, message) => reason.or(message),
         };
+        let output = field("outputData").and_then(|raw| serde_json::from_str::<Value>(raw.get()).ok());
         Some(Self {
-            state: body.state.or(body.status),
+            state: ["state", "status"].iter().find_map(|name| field(name).and_then(word)),
             reason,
-            output: body
-                .output_data
-                .filter(|output| output.as_object().is_none_or(|map| !map.is_empty())),
+            output: output.filter(|output| !output.is_null() && output.as_object().is_none_or(|map| !map.is_empty())),
         })
+    }
+}
+
+/// What went wrong in the flow: an object with a message, a text, or what else stands there.
+fn message(raw: &RawValue) -> Option<String> {
+    let info: Value = serde_json::from_str(raw.get()).ok()?;
+    match info.as_str().or(info["message"].as_str()) {
+        Some(text) => line(text),
+        None if info.is_null() => None,
+        None => line(&info.to_string()),
     }
 }
 
@@ -81,8 +82,8 @@ impl Client {
         if let Ok(mut path) = url.path_segments_mut() {
             path.push("executions").push(id);
         }
-        let answer = self.read(url, token).await?;
-        Execution::read(&answer.body).ok_or_else(|| Failure::new(Class::Unreachable, "an execution in an unknown form"))
+        let answer = self.read(url, Subject::Execution, token).await?;
+        Execution::read(&answer.body).ok_or_else(|| strange(&answer, "an execution in an unknown form"))
     }
 }
 
@@ -123,5 +124,45 @@ mod tests {
         let execution = Execution::read(body.as_bytes()).unwrap();
         assert_eq!(execution.reason.as_deref(), Some("FLOW_ERROR: no such queue"));
         assert_eq!(execution.output, Some(serde_json::json!({ "Flow.result": "x" })));
+    }
+
+    #[test]
+    fn a_field_of_another_form_takes_nothing_else_along() {
+        for (body, state, reason) in [
+            (
+                r#"{"status":"FAILED","flowErrorInfo":"no such queue"}"#,
+                Some("FAILED"),
+                Some("no such queue"),
+            ),
+            (
+                r#"{"state":{"x":1},"status":"ERROR","flowErrorInfo":{"code":7}}"#,
+                Some("ERROR"),
+                Some(r#"{"code":7}"#),
+            ),
+            (
+                r#"{"state":7,"completionReason":["x"],"flowErrorInfo":null}"#,
+                Some("7"),
+                None,
+            ),
+            (
+                r#"{"status":"FAILED","flowVersion":1e999,"outputData":{"x":1e999}}"#,
+                Some("FAILED"),
+                None,
+            ),
+            ("\u{feff}{\"status\":\"FAILED\"}", Some("FAILED"), None),
+        ] {
+            let execution = Execution::read(body.as_bytes()).unwrap();
+            assert_eq!(
+                (
+                    execution.state.as_deref(),
+                    execution.reason.as_deref(),
+                    &execution.output
+                ),
+                (state, reason, &None),
+                "{body}"
+            );
+        }
+        assert!(Execution::read(b"{\"name\":\"\xff\",\"state\":\"Completed\"}").is_some());
+        assert_eq!(Execution::read(b"[]"), None);
     }
 }

@@ -17,7 +17,7 @@ use super::transport::{self, Answer};
 use super::{BuildError, Settings, classify, retry_after};
 use crate::outcome::{Class, Failure};
 
-const CLIENT: &str = "Check client_id and client_secret, that the OAuth client is of the type Client Credentials, and that the region is its own";
+const CLIENT: &str = "Check api.client_id and api.client_secret, that the OAuth client is of the type Client Credentials, and that api.region is its own";
 const ENDPOINT: &str = "Check api.region or api.login_url, and the network";
 const ELSEWHERE: &str = "This is not the token endpoint: check api.region or api.login_url";
 

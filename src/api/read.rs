@@ -1,4 +1,5 @@
-//! Cheap reads: what a probe and `check` ask. Nothing can be launched by them, so a network error is never *unknown*.
+//! Cheap reads: what a probe, `check` and a person ask. Nothing can be launched by them, so a network error is never
+//! *unknown*, and each may be repeated.
 
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, Method};
@@ -10,7 +11,47 @@ use super::transport::{self, Answer};
 use super::{AccessToken, Client, classify};
 use crate::outcome::{Class, Failure};
 
-const REACH: &str = "Check api.region or api.base_url, and the network";
+/// What is read: the same status means something else for each, and for a launch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Subject {
+    /// Flows, page by page.
+    Flows,
+    /// One flow.
+    Flow,
+    /// One execution.
+    Execution,
+}
+
+impl Subject {
+    /// What to do about an answer of this status, where that of a launch (`launch`) does not say it.
+    const fn fix(self, status: u16, launch: Option<&'static str>) -> Option<&'static str> {
+        match (status, self) {
+            // The same for whatever is called: redirects, the credentials, the proxy's.
+            (300..=399 | 401 | 407, _) => launch,
+            (200..=299 | 405, _) => Some(NOT_THE_API),
+            (400, Self::Flows) => Some("Check the name and the type that are looked for"),
+            (400, Self::Flow) => Some("Check the flow's id"),
+            (400, Self::Execution) => Some("Look for it in Architect, by its id"),
+            (403, Self::Flows | Self::Flow) => Some(
+                "Give the OAuth client a role with the permission architect:flow:view, which launching does not need; a \
+                 change takes up to five minutes",
+            ),
+            (403, Self::Execution) => Some(
+                "Give the OAuth client a role with the permission architect:flowExecution:view (a scope-based client: \
+                 the scope flow:execution:read); a change takes up to five minutes",
+            ),
+            (404, Self::Flows) => Some("This is not the API of flows: check api.region or api.base_url"),
+            (404 | 410, Self::Flow) => {
+                Some("No flow has this id in this organisation and region: `flowlaunch flows` lists those there are")
+            }
+            (404 | 410, Self::Execution) => Some("Executions are kept for some days: look for it in Architect"),
+            _ => None,
+        }
+    }
+}
+
+const NOT_THE_API: &str = "This is not the API: check api.region or api.base_url";
+const REACH: &str = "Check the network, the proxy, api.region or api.base_url";
 
 /// What the API says about its rate limit; `None` where it says nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -101,14 +142,20 @@ impl Client {
             pairs.append_pair("pageSize", &PAGE.to_string());
             pairs.append_pair("pageNumber", &number.to_string());
             if let Some(name) = &query.name {
-                pairs.append_pair("name", &format!("*{name}*"));
+                // Who writes a star knows how to ask.
+                let asked = if name.contains('*') {
+                    name.clone()
+                } else {
+                    format!("*{name}*")
+                };
+                pairs.append_pair("name", &asked);
             }
             if let Some(kind) = &query.kind {
                 pairs.append_pair("type", kind);
             }
         }
-        let answer = self.read(url, token).await?;
-        serde_json::from_slice(&answer.body).map_err(|_| Failure::new(Class::Unreachable, "flows in an unknown form"))
+        let answer = self.read(url, Subject::Flows, token).await?;
+        serde_json::from_slice(&answer.body).map_err(|_| strange(&answer, "flows in an unknown form"))
     }
 
     /// The cheapest read there is: passes when the API takes this token.
@@ -118,7 +165,7 @@ impl Client {
     pub async fn probe(&self, token: &AccessToken) -> Result<RateHeaders, Failure> {
         let mut url = self.flows.clone();
         url.set_query(Some("pageSize=1"));
-        let answer = self.read(url, token).await?;
+        let answer = self.read(url, Subject::Flows, token).await?;
         Ok(RateHeaders::read(&answer.headers))
     }
 
@@ -132,11 +179,11 @@ impl Client {
         if let Ok(mut path) = url.path_segments_mut() {
             path.push(id);
         }
-        let answer = self.read(url, token).await?;
-        serde_json::from_slice(&answer.body).map_err(|_| Failure::new(Class::Unreachable, "a flow in an unknown form"))
+        let answer = self.read(url, Subject::Flow, token).await?;
+        serde_json::from_slice(&answer.body).map_err(|_| strange(&answer, "a flow in an unknown form"))
     }
 
-    pub(super) async fn read(&self, url: Url, token: &AccessToken) -> Result<Answer, Failure> {
+    pub(super) async fn read(&self, url: Url, subject: Subject, token: &AccessToken) -> Result<Answer, Failure> {
         let at = transport::at(&url).to_owned();
         let mut request = reqwest::Request::new(Method::GET, url);
         request.headers_mut().insert(AUTHORIZATION, token.header());
@@ -154,13 +201,22 @@ impl Client {
         match classify(answer.status, &answer.headers, &answer.body, Timestamp::now()) {
             Ok(_) => Ok(answer),
             Err(mut failure) => {
+                failure.fix = subject.fix(answer.status.as_u16(), failure.fix);
                 if failure.class == Class::Unknown {
                     failure.class = Class::Unreachable;
-                    failure.fix = None;
                 }
                 Err(failure)
             }
         }
+    }
+}
+
+/// An object, but not the one that was asked for.
+pub(super) fn strange(answer: &Answer, what: &str) -> Failure {
+    Failure {
+        status: Some(answer.status.as_u16()),
+        fix: Some(NOT_THE_API),
+        ..Failure::new(Class::Unreachable, what)
     }
 }
 
@@ -225,5 +281,65 @@ mod tests {
             request.starts_with("GET /api/v2/flows/f1%2F..%2Fx HTTP/1.1"),
             "{request}"
         );
+    }
+
+    #[tokio::test]
+    async fn what_to_do_about_a_status_is_that_of_the_read_and_not_of_a_launch() {
+        let token = AccessToken::for_tests("t0ken");
+        for (status, flows, flow, execution) in [
+            (400, "the name and the type", "the flow's id", "in Architect"),
+            (
+                403,
+                "architect:flow:view",
+                "architect:flow:view",
+                "architect:flowExecution:view",
+            ),
+            (403, "architect:flow:view", "architect:flow:view", "flow:execution:read"),
+            (404, "not the API of flows", "`flowlaunch flows`", "kept for some days"),
+            (401, "client_secret", "client_secret", "client_secret"),
+            (302, "not the API", "not the API", "not the API"),
+        ] {
+            let peer = Peer::bind().await;
+            let client = Client::new(&settings(&peer.url())).unwrap();
+            let bytes = answer(status, r#"{"message":"m"}"#);
+            let query = FlowQuery::default();
+            let (failures, _) = tokio::join!(
+                async {
+                    [
+                        client.flows(&query, 1, &token).await.unwrap_err(),
+                        client.flow("f", &token).await.unwrap_err(),
+                        client.execution("e", &token).await.unwrap_err(),
+                    ]
+                },
+                async {
+                    for _ in 0..3 {
+                        peer.serve(&bytes).await;
+                    }
+                }
+            );
+            for (failure, wanted) in failures.iter().zip([flows, flow, execution]) {
+                let fix = failure.fix.unwrap();
+                assert!(
+                    fix.contains(wanted) && !fix.contains("flow:launch"),
+                    "{status}: {failure}"
+                );
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_name_is_looked_for_anywhere_unless_it_has_a_star() {
+        let token = AccessToken::for_tests("t0ken");
+        for (name, asked) in [("order", "name=*order*"), ("order*", "name=order*&")] {
+            let peer = Peer::bind().await;
+            let client = Client::new(&settings(&peer.url())).unwrap();
+            let query = FlowQuery {
+                name: Some(name.to_owned()),
+                kind: Some("workflow".to_owned()),
+            };
+            let page = answer(200, r#"{"entities":[]}"#);
+            let (_, request) = tokio::join!(client.flows(&query, 1, &token), peer.serve(&page));
+            assert!(request.contains(asked), "{request}");
+        }
     }
 }

@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 use super::{Assembled, broker};
 use crate::broker::{Browse, Destination, Lane, Message};
 use crate::config::Config;
+use crate::outcome::Reason;
 use crate::result::{ResultOutcome, ResultRecord};
 use crate::simulator::{Settings, Simulator, Start, read_rules};
 use crate::worker::Drained;
@@ -53,13 +54,33 @@ pub struct Progress {
     pub launched: usize,
     /// Dead so far.
     pub dead: usize,
+    /// In a lane.
+    pub waiting: u32,
     /// In the worker's hands, on their way.
     pub in_flight: u64,
     /// Waiting for another try.
     pub delayed: u32,
     /// Open, or why not.
     pub gate: String,
+    /// How long ago the last result came.
+    pub quiet: Duration,
+    /// The worker has ended, whyever.
+    pub alone: bool,
 }
+
+/// A job that was sent on its way long ago has a result by then, and one that waits for the rate to allow it is given
+/// this on top of that.
+const QUIET: Duration = Duration::from_secs(10);
+
+impl Progress {
+    /// Whether another result can come; `period` is the time that the rate gives each job.
+    pub fn is_over(&self, period: Duration) -> bool {
+        let still = self.waiting == 0 && self.delayed == 0 && self.in_flight == 0 && self.gate == OPEN;
+        self.launched + self.dead >= self.jobs || self.alone || still && self.quiet > QUIET + 2 * period
+    }
+}
+
+const OPEN: &str = "open";
 
 /// What became of every job.
 #[derive(Clone, Debug, serde::Serialize)]
@@ -105,6 +126,8 @@ struct Log {
     after: u64,
     ended: BTreeMap<String, ResultRecord>,
     twice: Vec<String>,
+    /// When the last one came.
+    latest: Instant,
 }
 
 impl Log {
@@ -114,6 +137,7 @@ impl Log {
             let page = self.browser.results(self.after, PAGE, Duration::ZERO).await?;
             let Some((last, _)) = page.last() else { return Ok(()) };
             self.after = *last;
+            self.latest = Instant::now();
             for (_, message) in &page {
                 let record: ResultRecord =
                     serde_json::from_slice(&message.body).context("a result of no known shape")?;
@@ -155,6 +179,7 @@ impl Demo {
                 after: 0,
                 ended: BTreeMap::new(),
                 twice: Vec::new(),
+                latest: began,
             },
             plan,
             folder,
@@ -166,6 +191,12 @@ impl Demo {
             worker,
             began,
         })
+    }
+
+    /// The time that the rate gives each job.
+    pub fn period(&self) -> Duration {
+        let a_second = self.config.limits.rate.per_window(Duration::from_secs(1));
+        a_second.map_or(Duration::ZERO, |jobs| Duration::from_secs_f64(1.0 / jobs))
     }
 
     /// How it logs: only what went wrong.
@@ -193,22 +224,30 @@ impl Demo {
     /// # Errors
     /// When the results cannot be read.
     pub async fn progress(&mut self) -> anyhow::Result<Progress> {
+        // Looked at first: what it did last is read then.
+        let alone = self.worker.is_finished();
         self.log.read().await?;
         let status = self.health.status();
         let waiting = crate::broker::sqlite::Sqlite::inspect(&self.folder.path().join("demo.db"))?;
-        let delayed = waiting.messages.iter().find(|(name, _)| *name == "delayed");
+        let count = |queue: &str| {
+            let found = waiting.messages.iter().find(|(name, _)| *name == queue);
+            found.and_then(|(_, count)| *count).unwrap_or(0)
+        };
         let gate = match (status["gate"]["halted"].as_str(), status["gate"]["closed"].as_str()) {
             (Some(reason), _) => format!("halted: {reason}"),
             (None, Some(closed)) => closed.to_owned(),
-            (None, None) => "open".to_owned(),
+            (None, None) => OPEN.to_owned(),
         };
         Ok(Progress {
             jobs: self.plan.jobs,
             launched: self.log.count(ResultOutcome::Launched),
             dead: self.log.count(ResultOutcome::Dead),
+            waiting: count("normal") + count("bulk"),
             in_flight: status["underWay"].as_u64().unwrap_or(0),
-            delayed: delayed.and_then(|(_, count)| *count).unwrap_or(0),
+            delayed: count("delayed"),
             gate,
+            quiet: self.log.latest.elapsed(),
+            alone,
         })
     }
 
@@ -228,7 +267,7 @@ impl Demo {
             jobs: self.plan.jobs,
             launched: self.log.count(ResultOutcome::Launched),
             dead,
-            unaccounted: self.unaccounted(),
+            unaccounted: unaccounted(self.plan.jobs, &self.log.ended, &self.log.twice),
             accepted: stats["launches"].as_u64().unwrap_or(0),
             throttled: of("429"),
             calls: calls.map_or(0, |calls| calls.values().filter_map(Value::as_u64).sum()),
@@ -249,26 +288,6 @@ impl Demo {
         account
     }
 
-    /// Jobs whose end is not known, or not the one that they must have.
-    fn unaccounted(&self) -> Vec<String> {
-        let mut wrong: Vec<String> = self.log.twice.iter().map(|id| format!("{id}: two results")).collect();
-        for (id, kind) in kinds(self.plan.jobs) {
-            let ended = self.log.ended.get(&id);
-            let reason = ended.and_then(|record| record.reason).map(|reason| reason.as_str());
-            match (ended, kind.must_die_of()) {
-                (None, _) => wrong.push(format!("{id}: no result")),
-                (Some(_), Some(must)) if reason != Some(must) => {
-                    wrong.push(format!("{id}: {} and not {must}", reason.unwrap_or("launched")));
-                }
-                (Some(_), None) if !matches!(reason, None | Some("unknown")) => {
-                    wrong.push(format!("{id}: {}", reason.unwrap_or_default()));
-                }
-                (Some(_), _) => {}
-            }
-        }
-        wrong
-    }
-
     /// Ends worker and simulator.
     ///
     /// # Errors
@@ -279,6 +298,25 @@ impl Demo {
         self.simulator.stop().await;
         Ok(())
     }
+}
+
+/// Jobs whose end is not known, or not the one that they must have.
+fn unaccounted(jobs: usize, ended: &BTreeMap<String, ResultRecord>, twice: &[String]) -> Vec<String> {
+    let mut wrong: Vec<String> = twice.iter().map(|id| format!("{id}: two results")).collect();
+    for (id, kind) in kinds(jobs) {
+        let Some(record) = ended.get(&id) else {
+            wrong.push(format!("{id}: no result"));
+            continue;
+        };
+        let reason = record.reason.map_or("launched", Reason::as_str);
+        match kind.must_die_of() {
+            Some(must) if reason != must => wrong.push(format!("{id}: {reason} and not {must}")),
+            // A good one dies of one thing only: nobody can tell whether it was launched.
+            None if !matches!(reason, "launched" | "unknown") => wrong.push(format!("{id}: {reason}")),
+            Some(_) | None => {}
+        }
+    }
+    wrong
 }
 
 /// What is wrong with a job, if anything.
@@ -343,7 +381,8 @@ async fn publish(plan: &Plan, publisher: &dyn crate::broker::Publish) -> anyhow:
     Ok(())
 }
 
-/// A server that counts, and misbehaves a little: two seconds of 429, a few 503s and 500s, and answers that are lost.
+/// A server that counts, and misbehaves a little: two seconds of 429, a few 503s and 500s, and answers that are lost. The
+/// last two befall good jobs only: a bad one must die of what is wrong with it.
 fn simulator(plan: &Plan) -> anyhow::Result<Simulator> {
     let flows: Vec<_> = FLOWS
         .iter()
@@ -361,7 +400,8 @@ fn simulator(plan: &Plan) -> anyhow::Result<Simulator> {
     let rules = read_rules(json!([
         { "name": "closed", "status": 429, "fromSeconds": 5.0, "untilSeconds": 5.5, "retryAfterSeconds": 2 },
         { "name": "busy", "status": 503, "every": 70 },
-        { "name": "answer lost", "every": 300, "reset": "afterBody", "launches": true },
+        { "name": "broken", "flowId": FLOWS, "status": 500, "every": 400 },
+        { "name": "answer lost", "flowId": FLOWS, "every": 300, "reset": "afterBody", "launches": true },
         { "name": "slow", "every": 3, "delaySeconds": 0.2 },
         { "delaySeconds": 0.05 },
     ]))
@@ -401,4 +441,114 @@ fn config(folder: &Path, plan: &Plan, simulator: &Simulator) -> anyhow::Result<C
         bail!("--jobs 0: there is nothing to show");
     }
     Ok(Config::load_from(Some(&path), [], &[])?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(reason: Option<Reason>) -> ResultRecord {
+        let outcome = if reason.is_some() { "dead" } else { "launched" };
+        let mut record: ResultRecord = serde_json::from_value(json!({
+            "jobId": "x", "outcome": outcome, "attempts": 1, "finishedAt": "2026-01-01T00:00:00Z", "lane": "bulk",
+        }))
+        .unwrap();
+        record.reason = reason;
+        record
+    }
+
+    /// What every job of a hundred must come to, with some other ends.
+    fn ended(others: &[(usize, Option<Reason>)]) -> BTreeMap<String, ResultRecord> {
+        let mut ended: BTreeMap<_, _> = kinds(100)
+            .map(|(id, kind)| (id, record(kind.must_die_of().map(|_| Reason::Malformed))))
+            .collect();
+        for (n, reason) in others {
+            ended.insert(format!("demo-{n:04}"), record(*reason));
+        }
+        ended
+    }
+
+    #[test]
+    fn every_job_must_come_to_the_end_that_it_must_have() {
+        let wrong = |others: &[(usize, Option<Reason>)]| unaccounted(100, &ended(others), &[]);
+        assert!(wrong(&[]).is_empty());
+        assert!(wrong(&[(5, Some(Reason::Unknown))]).is_empty(), "its answer was lost");
+        assert_eq!(wrong(&[(91, None)]), ["demo-0091: launched and not malformed"]);
+        assert_eq!(
+            wrong(&[(91, Some(Reason::Refused))]),
+            ["demo-0091: refused and not malformed"]
+        );
+        assert_eq!(wrong(&[(5, Some(Reason::Refused))]), ["demo-0005: refused"]);
+        assert_eq!(wrong(&[(5, Some(Reason::Exhausted))]), ["demo-0005: exhausted"]);
+        let mut one_short = ended(&[]);
+        one_short.remove("demo-0007");
+        assert_eq!(unaccounted(100, &one_short, &[]), ["demo-0007: no result"]);
+        assert_eq!(
+            unaccounted(100, &ended(&[]), &["demo-0003".to_owned()]),
+            ["demo-0003: two results"]
+        );
+    }
+
+    #[test]
+    fn it_is_over_when_no_result_can_come_any_more() {
+        let (period, long) = (Duration::from_secs(1), Duration::from_secs(13));
+        let lost = Progress {
+            jobs: 10,
+            launched: 8,
+            dead: 1,
+            quiet: long,
+            gate: OPEN.to_owned(),
+            ..Progress::default()
+        };
+        assert!(lost.is_over(period), "a job is gone");
+        assert!(!lost.is_over(4 * period), "it may still wait for the rate to allow it");
+        for (why, more) in [
+            (
+                "a result just came",
+                Progress {
+                    quiet: period,
+                    ..lost.clone()
+                },
+            ),
+            (
+                "it waits",
+                Progress {
+                    waiting: 1,
+                    ..lost.clone()
+                },
+            ),
+            (
+                "it is delayed",
+                Progress {
+                    delayed: 1,
+                    ..lost.clone()
+                },
+            ),
+            (
+                "it is on its way",
+                Progress {
+                    in_flight: 1,
+                    ..lost.clone()
+                },
+            ),
+            (
+                "it is in hand, behind the gate",
+                Progress {
+                    gate: "an outage".to_owned(),
+                    ..lost.clone()
+                },
+            ),
+        ] {
+            assert!(!more.is_over(period), "{why}");
+            assert!(
+                Progress {
+                    alone: true,
+                    ..more.clone()
+                }
+                .is_over(period),
+                "the worker is gone"
+            );
+            assert!(Progress { dead: 2, ..more }.is_over(period), "all have ended");
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! `flowlaunch check`: the findings, as a person or a program reads them.
 
-use super::Failed;
+use super::{Failed, out};
 use crate::app;
 use crate::check::{Finding, Findings};
 use crate::config::Config;
@@ -27,13 +27,12 @@ pub(super) struct Args {
 const WIDTH: usize = 80;
 const INDENT: usize = 25;
 
-#[expect(clippy::print_stdout, reason = "the command's result")]
 pub(super) async fn run(config: Config, args: Args) -> Result<(), Failed> {
     let findings = app::check(&config, args.flow_id.as_deref()).await;
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&findings)?);
+        out::json(&findings)?;
     } else {
-        print!("{}", text(&findings));
+        out::print(text(&findings))?;
     }
     match findings.to_fix() {
         0 => Ok(()),
@@ -47,15 +46,20 @@ fn text(findings: &Findings) -> String {
 
 fn line(finding: &Finding) -> String {
     let mut text = format!("{:<5} {:<18}", finding.standing, finding.what);
-    let mut column = text.chars().count();
-    for word in finding.detail.split_whitespace() {
-        if column > INDENT && column + 1 + word.chars().count() > WIDTH {
-            text.push_str(&format!("\n{}", " ".repeat(INDENT - 1)));
-            column = INDENT - 1;
+    for (number, paragraph) in finding.detail.split('\n').enumerate() {
+        // What is indented there is indented here.
+        let indent = INDENT + paragraph.len() - paragraph.trim_start().len();
+        let mut column = if number == 0 { INDENT - 1 } else { WIDTH };
+        for word in paragraph.split_whitespace() {
+            let length = word.chars().count();
+            if column >= indent && column + 1 + length > WIDTH {
+                text.push_str(&format!("\n{}", " ".repeat(indent - 1)));
+                column = indent - 1;
+            }
+            text.push(' ');
+            text.push_str(word);
+            column += 1 + length;
         }
-        text.push(' ');
-        text.push_str(word);
-        column += 1 + word.chars().count();
     }
     text.push('\n');
     text
@@ -79,5 +83,16 @@ mod tests {
         // A word longer than the line stands where it would have begun.
         assert_eq!(lines.last().unwrap().chars().count(), INDENT + 90, "{text}");
         assert_eq!(text.matches("word").count(), 30);
+    }
+
+    #[test]
+    fn a_list_keeps_its_lines_and_their_indent() {
+        let mut findings = Findings::default();
+        findings.add(Standing::Ok, "configuration", "set in x:\n  a = 1\n  b = 2\nall else");
+        let space = " ".repeat(INDENT);
+        assert_eq!(
+            text(&findings),
+            format!("ok    configuration      set in x:\n{space}  a = 1\n{space}  b = 2\n{space}all else\n")
+        );
     }
 }

@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::Failed;
+use super::{Failed, out};
 use crate::admit::settings::Rate;
 use crate::app::demo::{Account, Demo, Plan, Progress};
 use crate::telemetry;
@@ -24,9 +24,9 @@ const SHOWN: usize = 10;
 #[derive(clap::Args, Debug)]
 #[command(
     after_help = "Needs nothing: a simulator stands in for the API, the jobs wait in the embedded\n\
-    broker, in a temporary folder. Some are bad, the simulator closes for two seconds,\n\
-    is busy now and then and loses a few answers. At the end every job is accounted\n\
-    for, or the exit code is 1.\n\n  \
+    broker, in a temporary folder. Some are bad; the simulator closes for two\n\
+    seconds, is busy now and then and loses a few answers. At the end every job is\n\
+    accounted for, or the exit code is 1.\n\n  \
     flowlaunch demo --jobs 5000 --rate 200/s\n  \
     flowlaunch demo --keep           then look at its metrics"
 )]
@@ -72,7 +72,7 @@ pub(super) async fn run(args: Args, stop: CancellationToken) -> Result<(), Faile
         return Ok(demo.stop().await?);
     }
     say(&account, &args)?;
-    if args.keep && !stop.is_cancelled() {
+    if args.keep && account.unaccounted.is_empty() && !stop.is_cancelled() {
         kept(&demo);
         stop.cancelled().await;
     }
@@ -86,14 +86,16 @@ pub(super) async fn run(args: Args, stop: CancellationToken) -> Result<(), Faile
     }
 }
 
-/// Shows how far it is until every job has ended, or a signal comes: then it is false.
+/// Shows how far it is until every job has ended, or none will any more; false when a signal comes before.
 async fn watch(demo: &mut Demo, stop: &CancellationToken) -> anyhow::Result<bool> {
     let mut screen = Screen::new();
+    let period = demo.period();
     let ended = loop {
+        // Looked at first: a signal ends the worker too, and that is no end of the jobs.
+        let stopped = stop.is_cancelled();
         let progress = demo.progress().await?;
-        let ended = progress.launched + progress.dead;
         screen.show(&progress);
-        if ended >= progress.jobs {
+        if progress.launched + progress.dead >= progress.jobs || !stopped && progress.is_over(period) {
             break true;
         }
         if stop.run_until_cancelled(sleep(LOOK)).await.is_none() {
@@ -158,14 +160,11 @@ fn hint(text: &str) {
     eprintln!("{text}");
 }
 
-#[expect(clippy::print_stdout, reason = "the command's result")]
 fn say(account: &Account, args: &Args) -> anyhow::Result<()> {
     if args.json {
-        println!("{}", serde_json::to_string_pretty(account)?);
-    } else {
-        print!("{}", text(account, args.rate));
+        return out::json(account);
     }
-    Ok(())
+    out::print(text(account, args.rate))
 }
 
 /// The account, for a person.
@@ -196,8 +195,8 @@ fn text(account: &Account, rate: Rate) -> String {
     if let Some(unknown) = account.dead.get("unknown") {
         let _ = writeln!(
             text,
-            "\nThe answers to {unknown} calls were lost: nobody can tell whether those were launched,\n\
-             so they wait for a person (retry.on_unknown = \"park\"): nobody is called twice."
+            "\n{unknown} calls got no answer that tells (it was lost, or a 500): were they launched?\n\
+             They wait for a person (retry.on_unknown = \"park\"): nobody is called twice."
         );
     }
     let _ = writeln!(

@@ -1,17 +1,14 @@
 //! `flowlaunch flows`: the flows there are.
 
-use std::time::Duration;
-
 use anyhow::anyhow;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::Failed;
+use super::{Failed, out, told};
 use crate::api::{Flow, FlowQuery};
 use crate::app;
 use crate::config::Config;
 use crate::direct::Ended;
-use crate::outcome::Failure;
 
 /// The table's width: what a terminal has at least.
 const WIDTH: usize = 80;
@@ -21,10 +18,11 @@ const ID: usize = 36;
 #[derive(clap::Args, Debug)]
 #[command(
     after_help = "Only a flow with a published version can be launched. Needs the permission\n\
-    architect:flow:view."
+    architect:flow:view.\n\n  \
+    flowlaunch flows --name order --type workflow"
 )]
 pub(super) struct Args {
-    /// Only those whose name contains this.
+    /// Only those whose name contains this; with a * in it, those that match it.
     #[arg(long, value_name = "TEXT")]
     name: Option<String>,
 
@@ -37,58 +35,45 @@ pub(super) struct Args {
     json: bool,
 }
 
-#[expect(clippy::print_stdout, reason = "the command's result")]
 pub(super) async fn run(config: Config, args: Args, stop: CancellationToken) -> Result<(), Failed> {
-    let direct = app::direct(&config, stop, waiting)?;
+    let direct = app::direct(&config, stop, told::waiting)?;
     let query = FlowQuery {
         name: args.name,
         kind: args.kind,
     };
     let flows = direct.flows(&query).await.map_err(|ended| {
         Failed::Work(match ended {
-            Ended::Failed(failure) => anyhow!("cannot list the flows: {}", permitted(failure)),
+            Ended::Failed { failure, tries } => anyhow!(told::read("cannot list the flows", &failure, tries)),
             Ended::Stopped => anyhow!("interrupted"),
         })
     })?;
     if args.json {
-        println!(
-            "{}",
-            serde_json::to_string_pretty(&flows.iter().map(as_json).collect::<Vec<_>>())?
-        );
+        out::json(&flows.iter().map(as_json).collect::<Vec<_>>())?;
     } else if flows.is_empty() {
-        println!("no flow matches");
+        out::print("no flow matches\n")?;
     } else {
-        print!("{}", table(&flows));
+        out::print(table(&flows))?;
     }
     Ok(())
 }
 
-/// A 403 to a read is about another permission than one to a launch.
-fn permitted(failure: Failure) -> Failure {
-    if failure.status == Some(403) && !failure.from_login {
-        return Failure {
-            fix: Some("Give the OAuth client's role architect:flow:view; launching does not need it"),
-            ..failure
-        };
+/// The published version; a server that knows of one need not name it.
+fn version(flow: &Flow) -> &str {
+    match &flow.published_version {
+        Some(version) => version.id.as_deref().unwrap_or("yes"),
+        None => "no",
     }
-    failure
-}
-
-#[expect(clippy::print_stderr, reason = "a word to the person at the terminal")]
-fn waiting(failure: &Failure, pause: Duration) {
-    eprintln!(
-        "flowlaunch: {failure}. Trying again in {:.0} s",
-        pause.as_secs_f64().ceil()
-    );
-}
-
-fn version(flow: &Flow) -> Option<&str> {
-    let version = flow.published_version.as_ref()?;
-    Some(version.id.as_deref().unwrap_or("yes"))
 }
 
 fn as_json(flow: &Flow) -> serde_json::Value {
-    json!({ "id": flow.id, "name": flow.name, "type": flow.kind, "publishedVersion": version(flow) })
+    let published = flow.published_version.as_ref();
+    json!({
+        "id": flow.id,
+        "name": flow.name,
+        "type": flow.kind,
+        "published": published.is_some(),
+        "publishedVersion": published.and_then(|version| version.id.as_deref()),
+    })
 }
 
 /// Ids are whole, so that they can be copied; long names are cut.
@@ -111,7 +96,7 @@ fn table(flows: &[Flow]) -> String {
             &flow.id,
             flow.name.as_deref().unwrap_or("-"),
             &kind(flow),
-            version(flow).unwrap_or("no"),
+            version(flow),
         );
     }
     text
@@ -153,5 +138,20 @@ mod tests {
             lines[1].ends_with("  workflow  12.0") && lines[2].ends_with("…  workflow  no"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn a_version_without_an_id_is_published_all_the_same() {
+        let flow = Flow {
+            published_version: Some(Version::default()),
+            ..Flow::default()
+        };
+        assert_eq!(version(&flow), "yes");
+        let record = as_json(&flow);
+        assert_eq!(
+            (&record["published"], &record["publishedVersion"]),
+            (&json!(true), &json!(null))
+        );
+        assert_eq!(as_json(&Flow::default())["published"], json!(false));
     }
 }

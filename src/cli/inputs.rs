@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Read as _;
+use std::io::{IsTerminal as _, Read as _, stdin};
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
 use serde_json::value::{RawValue, to_raw_value};
+
+use super::told::hint;
 
 /// `--input k=v` (a string) or `--input k:=json` (typed).
 #[derive(Clone, Debug)]
@@ -76,7 +78,10 @@ fn shown(file: Option<&Path>) -> String {
 fn read(path: &Path) -> anyhow::Result<String> {
     let mut text = String::new();
     let read = if path.as_os_str() == "-" {
-        std::io::stdin().lock().read_to_string(&mut text).map(|_| text)
+        if stdin().is_terminal() {
+            hint("reading the inputs from the terminal, one JSON object; Ctrl-D ends it, Ctrl-C stops");
+        }
+        stdin().lock().read_to_string(&mut text).map(|_| text)
     } else {
         fs::read_to_string(path)
     };

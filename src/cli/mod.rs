@@ -7,7 +7,9 @@ mod demo;
 mod flows;
 mod inputs;
 mod launch;
+mod out;
 mod publish;
+mod told;
 mod topology;
 mod worker;
 
@@ -82,10 +84,15 @@ enum Alone {
         /// Which shell.
         shell: clap_complete::Shell,
     },
-    /// Print the manual page.
-    #[command(after_help = "  flowlaunch man > /usr/local/share/man/man1/flowlaunch.1")]
+    /// Print the manual, or write its pages into a folder.
+    #[command(after_help = "  flowlaunch man | man -l -\n  \
+        flowlaunch man --dir /usr/local/share/man/man1    then: man flowlaunch-launch")]
     #[command(display_order = 22)]
-    Man,
+    Man {
+        /// Write one page for each command into this folder.
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
 }
 
 /// Those that do.
@@ -191,7 +198,8 @@ async fn run(cli: Cli) -> Result<(), Failed> {
         Command::Alone(Alone::Demo(args)) => args.keep,
         Command::Alone(_) | Command::Configured(_) => false,
     };
-    match shutdown::run(command(cli, stop.clone()), &stop, signals).await {
+    // Boxed: it is as large as the largest command, and made once.
+    match shutdown::run(Box::pin(command(cli, stop.clone())), &stop, signals).await {
         Ok((done, None)) => done,
         Ok((done, Some(_))) if drains => done,
         Ok((Ok(()), Some(signal))) | Err(signal) => Err(Failed::Signal(signal)),
@@ -221,13 +229,28 @@ async fn alone(command: Alone, stop: CancellationToken) -> Result<(), Failed> {
         Alone::Demo(args) => demo::run(args, stop).await?,
         Alone::Simulator(args) => simulator::serve((*args).into_start().map_err(Failed::Usage)?, stop).await?,
         Alone::Completions { shell } => {
-            clap_complete::generate(shell, &mut command_line(), "flowlaunch", &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut command_line(), "flowlaunch", &mut script);
+            out::print(script)?;
         }
-        Alone::Man => clap_mangen::Man::new(command_line())
-            .render(&mut std::io::stdout())
-            .context("cannot print the manual page")?,
+        Alone::Man { dir: Some(dir) } => clap_mangen::generate_to(command_line(), &dir)
+            .with_context(|| format!("cannot write the manual into {}", dir.display()))?,
+        Alone::Man { dir: None } => out::print(manual().context("cannot make the manual")?)?,
     }
     Ok(())
+}
+
+/// Every page, one behind the other.
+fn manual() -> std::io::Result<Vec<u8>> {
+    fn render(command: &clap::Command, pages: &mut Vec<u8>) -> std::io::Result<()> {
+        clap_mangen::Man::new(command.clone()).render(pages)?;
+        command.get_subcommands().try_for_each(|command| render(command, pages))
+    }
+    let mut all = command_line().disable_help_subcommand(true);
+    all.build();
+    let mut pages = Vec::new();
+    render(&all, &mut pages)?;
+    Ok(pages)
 }
 
 async fn configured(command: Configured, config: Config, stop: CancellationToken) -> Result<(), Failed> {

@@ -3,7 +3,7 @@
 use clap::Subcommand;
 use serde_json::{Map, Value, json};
 
-use super::Failed;
+use super::{Failed, out};
 use crate::app;
 use crate::broker::topology::{Argument, Arguments, Routing, Target, Topology};
 use crate::config::Config;
@@ -27,7 +27,6 @@ enum Action {
     Apply,
 }
 
-#[expect(clippy::print_stdout, reason = "the command's result")]
 pub(super) async fn run(config: Config, args: Args) -> Result<(), Failed> {
     match args.action {
         Action::Show { .. } if config.broker.url.is_embedded() => {
@@ -38,12 +37,10 @@ pub(super) async fn run(config: Config, args: Args) -> Result<(), Failed> {
         }
         Action::Show { json: true } => {
             let topology = app::topology(&config);
-            println!("{}", serde_json::to_string_pretty(&as_json(&topology))?);
+            out::json(&as_json(&topology))?;
         }
-        Action::Show { json: false } => print!("{}", as_text(&app::topology(&config))),
-        Action::Apply => {
-            println!("{}", app::apply_topology(&config).await?);
-        }
+        Action::Show { json: false } => out::print(as_text(&app::topology(&config)))?,
+        Action::Apply => out::print(app::apply_topology(&config).await? + "\n")?,
     }
     Ok(())
 }

@@ -10,6 +10,7 @@ mod error;
 mod keys;
 mod secret;
 mod sections;
+mod shown;
 mod sources;
 #[cfg(test)]
 mod tests;
@@ -26,6 +27,7 @@ use crate::broker::settings::{SecretUrl, Settings as BrokerSettings};
 
 pub use error::{ConfigError, Fault, Source};
 pub use sections::{ApiSection, CampaignSettings};
+pub use shown::Setting;
 pub use sources::{DEFAULT_FILE, DEFAULTS, Override};
 
 use sections::Sections;
@@ -98,14 +100,6 @@ impl Config {
     /// Where a setting, as `section.key`, comes from.
     pub fn source_of(&self, key: &str) -> Source {
         self.origins.source_of(key)
-    }
-
-    /// Every setting that somebody set, as `section.key`, and where; never its value, which may be a secret.
-    pub fn set(&self) -> Vec<(String, Source)> {
-        let keys = keys::KEYS.iter().map(|key| key.path());
-        keys.map(|key| (key.clone(), self.source_of(&key)))
-            .filter(|(_, source)| *source != Source::Default)
-            .collect()
     }
 
     /// An error about one setting that only somebody else could find; it names the place where it was set.

@@ -197,6 +197,9 @@ pub(super) struct Store {
     path: PathBuf,
 }
 
+/// No database has less than one page.
+const SMALLEST_PAGE: u64 = 512;
+
 /// Milliseconds of the epoch.
 pub(super) fn now_ms() -> i64 {
     Timestamp::now().as_millisecond()
@@ -216,6 +219,13 @@ impl Store {
             return Err(OpenError::Missing { path: path.to_owned() });
         }
         super::place::local(path)?;
+        // SQLite takes a file of less than a page for an empty one, and would write over somebody's note.
+        if path
+            .metadata()
+            .is_ok_and(|file| (1..SMALLEST_PAGE).contains(&file.len()))
+        {
+            return Err(OpenError::Stranger { path: path.to_owned() });
+        }
         let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         if create {
             flags |= OpenFlags::SQLITE_OPEN_CREATE;

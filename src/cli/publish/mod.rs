@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::account::{Account, Fate, account, fate};
 use self::input::{check, hint, lines, message, open};
-use super::Failed;
+use super::{Failed, out};
 use crate::app;
 use crate::broker::client::Client;
 use crate::broker::{Destination, Link};
@@ -183,23 +183,19 @@ async fn publish_all(
     }
 }
 
-#[expect(clippy::print_stdout, reason = "the command's result")]
 fn say(account: &Account, json: bool) -> anyhow::Result<()> {
-    if json {
-        println!("{}", serde_json::to_string(account)?);
-        return Ok(());
-    }
     let Account {
         published, jobs, lane, ..
     } = account;
-    if account.go_on_from_line.is_some() {
-        println!(
-            "{published} of {jobs} jobs published into lane {lane}, then interrupted. {}",
+    out::print(if json {
+        format!("{}\n", serde_json::to_string(account)?)
+    } else if account.go_on_from_line.is_some() {
+        format!(
+            "{published} of {jobs} jobs published into lane {lane}, then interrupted. {}\n",
             account.advice()
-        );
+        )
     } else {
         let jobs = if *published == 1 { "job" } else { "jobs" };
-        println!("{published} {jobs} published into lane {lane}");
-    }
-    Ok(())
+        format!("{published} {jobs} published into lane {lane}\n")
+    })
 }
