@@ -1,5 +1,6 @@
 //! The composition root: puts the parts together, as the configuration says.
 
+pub mod control;
 pub mod demo;
 
 use std::sync::Arc;
@@ -187,6 +188,7 @@ impl Assembled {
             Err(error) => tracing::warn!(%error, "the broker is not there yet: waiting for it"),
         }
         let (broker, intake) = broker.start()?;
+        let followed = broker.follow();
         let worker = Worker::new(
             Parts {
                 client,
@@ -196,6 +198,7 @@ impl Assembled {
                 publisher: broker.publisher(),
                 observed: broker.observed(),
                 intake,
+                followed,
                 results: config.results.enabled,
                 metrics,
                 concurrency: config.limits.concurrency as usize,

@@ -3,7 +3,8 @@
 use std::fmt;
 
 /// One of the two queues in which jobs wait.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Lane {
     /// Single urgent launches.
     Normal,

@@ -32,6 +32,9 @@ pub mod api;
 // What to do about an outcome: pure policy.
 pub mod retry;
 
+// What is paused or cancelled, for the whole fleet.
+pub mod control;
+
 // The path itself.
 pub mod worker;
 

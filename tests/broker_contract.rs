@@ -112,7 +112,7 @@ struct Hands {
 
 impl Hands {
     fn eat(&self, prefetch: u16) {
-        self.intake.appetite.send_replace(Appetite::Prefetch(prefetch));
+        self.intake.appetite.send_replace(Appetite::both(prefetch));
     }
 
     async fn publish(&self, to: Destination, message: Message) {

@@ -67,7 +67,7 @@ impl Rig {
     }
 
     fn consume(&self) {
-        self.intake.appetite.send_replace(Appetite::Prefetch(1000));
+        self.intake.appetite.send_replace(Appetite::both(1000));
     }
 
     async fn delay(&self, lane: Lane, delay: Duration, id: &str) -> Result<(), PublishError> {

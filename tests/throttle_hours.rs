@@ -90,7 +90,7 @@ fn worker(sim: &Simulator, jobs: usize) -> (Arc<Scripted>, Worker) {
         body: story::job(&format!("job-{n}"), &story::flow(n)).to_string().into(),
         properties: Properties::default(),
     });
-    let (broker, intake, observed) = Scripted::start(messages);
+    let (broker, intake, observed, followed) = Scripted::start(messages);
     let parts = Parts {
         client: Client::new(&api).unwrap(),
         tokens: Arc::new(Tokens::new(&api, |_| ()).unwrap()),
@@ -105,6 +105,7 @@ fn worker(sim: &Simulator, jobs: usize) -> (Arc<Scripted>, Worker) {
         publisher: broker.clone(),
         observed,
         intake,
+        followed,
         results: false,
         metrics: Arc::new(Metrics::new(Broker::Amqp).0),
         concurrency: 4,

@@ -4,12 +4,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::mpsc;
+
 use super::amqp::connection::{ConnectError, EndpointError};
 use super::amqp::declare::DeclareError;
 use super::amqp::{Amqp, Site};
 use super::settings::{Declare, Kind, Settings};
 use super::sqlite::{OpenError, Sqlite};
-use super::{Browse, Intake, Observed, Publish};
+use super::{Browse, Followed, Intake, Observed, Publish};
 
 /// A broker, and all that it takes to build a client of it.
 #[derive(Clone, Debug)]
@@ -130,6 +132,14 @@ impl Client {
         match self {
             Self::RabbitMq(client) => client.publisher(),
             Self::Embedded(client) => client.publisher(),
+        }
+    }
+
+    /// Follows the control stream: what is kept of it, from the first entry, and what is written.
+    pub fn follow(&self) -> mpsc::UnboundedReceiver<Followed> {
+        match self {
+            Self::RabbitMq(client) => client.follow(),
+            Self::Embedded(client) => client.follow(),
         }
     }
 

@@ -21,6 +21,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 
 pub use crate::lane::Lane;
@@ -110,6 +111,8 @@ pub enum Destination {
     Delay(Lane, Duration),
     /// To the dead letters.
     Dead,
+    /// To all who follow the control stream.
+    Control,
     /// To whoever listens for results; the routing key is `<outcome>.<campaign or ->`.
     Results(String),
 }
@@ -165,13 +168,40 @@ pub trait Browse: Send + Sync {
     ) -> BoxFuture<'_, Result<Vec<(u64, Message)>, BrowseError>>;
 }
 
+/// What comes to one who follows the control stream.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Followed {
+    /// Everything that is kept comes from here on, from the first entry, and then what is written.
+    Began,
+    /// An entry: its body.
+    Entry(Bytes),
+    /// It cannot be read, with the reason; the next is [`Self::Began`].
+    Lost(String),
+}
+
 /// Whether, and how much, to consume.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Appetite {
     /// Take nothing; what was taken can still be settled.
     Nothing,
-    /// Take up to this many unacknowledged messages of each lane.
-    Prefetch(u16),
+    /// Take up to so many unacknowledged messages of each lane, in the order of [`Lane::ALL`].
+    Prefetch([u16; 2]),
+}
+
+impl Appetite {
+    /// The same of both lanes.
+    pub const fn both(prefetch: u16) -> Self {
+        Self::Prefetch([prefetch; 2])
+    }
+
+    /// What it means for a lane.
+    pub const fn of(self, lane: Lane) -> u16 {
+        match (self, lane) {
+            (Self::Nothing, _) => 0,
+            (Self::Prefetch([normal, _]), Lane::Normal) => normal,
+            (Self::Prefetch([_, bulk]), Lane::Bulk) => bulk,
+        }
+    }
 }
 
 /// The stream of deliveries, one and the same across sessions.

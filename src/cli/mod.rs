@@ -8,6 +8,7 @@ mod flows;
 mod inputs;
 mod launch;
 mod out;
+mod pause;
 mod publish;
 mod told;
 mod topology;
@@ -123,8 +124,14 @@ enum Configured {
     /// Say what is set, and whether broker and API will do. Launches nothing.
     #[command(display_order = 6)]
     Check(check::Args),
-    /// Show the broker's objects, or make them.
+    /// Stop launching: everything, a lane, a flow or a campaign, on all workers.
     #[command(display_order = 7)]
+    Pause(pause::PauseArgs),
+    /// Launch again what was paused.
+    #[command(display_order = 8)]
+    Resume(pause::ResumeArgs),
+    /// Show the broker's objects, or make them.
+    #[command(display_order = 9)]
     Topology(topology::Args),
 }
 
@@ -265,6 +272,8 @@ async fn configured(command: Configured, config: Config, stop: CancellationToken
         Configured::Publish(args) => publish::run(config, args, stop).await,
         Configured::Launch(args) => launch::run(config, args, stop).await,
         Configured::Flows(args) => flows::run(config, args, stop).await,
+        Configured::Pause(args) => pause::pause(config, args).await,
+        Configured::Resume(args) => pause::resume(config, args).await,
         Configured::Topology(args) => topology::run(config, args).await,
         Configured::Check(args) => check::run(config, args).await,
     }

@@ -118,14 +118,17 @@ async fn launch(context: &Arc<Context>, work: &Work, admission: Admission) -> Tr
     }
 }
 
-/// Asked right before the request is written: session alive, publisher there, not expired, gate open.
+/// Asked right before the request is written: session alive, publisher there, not cancelled or paused, not expired, gate
+/// open.
 fn last_look(context: &Arc<Context>, work: &Work, probe: bool) -> impl Fn() -> bool + Send + Sync + 'static {
     let pulse = work.delivery.pulse();
     let expires_at = work.job.as_ref().ok().and_then(|job| job.expires_at);
+    let subject = work.subject();
     let context = context.clone();
     move || {
         pulse.as_ref().is_some_and(|pulse| pulse.is_alive())
             && context.publisher.is_ready()
+            && subject.as_ref().is_some_and(|subject| context.control.allows(subject))
             && expires_at.is_none_or(|at| Timestamp::now() < at)
             && if probe {
                 context.gate.may_probe()

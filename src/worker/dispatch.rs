@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::examine::Finding;
@@ -18,6 +18,7 @@ use crate::admit::bucket::Permit;
 use crate::admit::gate::{Changes, Observed, Probe, ProbeTicket, Stance};
 use crate::admit::lanes::Turn;
 use crate::broker::{Appetite, Delivery, Intake, Lane};
+use crate::control::{Known, Rules};
 use crate::metrics::GiveBackReason;
 
 /// Jobs that wait in hand for so long (an outage of hours, a broker that blocks publishers) go back and are taken anew:
@@ -46,6 +47,7 @@ pub(super) struct Dispatcher {
     held: [VecDeque<Work>; 2],
     turn: Turn,
     gate_changes: Changes,
+    control: watch::Receiver<Known>,
     permit: Option<Permit>,
     prefetch: u16,
     /// When a job was last sent on its way, or everything was given back.
@@ -61,6 +63,7 @@ impl Dispatcher {
     ) -> Self {
         Self {
             gate_changes: context.gate.changes(),
+            control: context.control.changes(),
             context,
             intake,
             returned,
@@ -166,22 +169,41 @@ impl Dispatcher {
             let _ = timeout(LOOK_AGAIN, publishing.changed()).await;
             return None;
         }
+        let known = self.control.borrow_and_update().clone();
+        let rules = match known {
+            Ok(rules) if rules.all().is_some() => {
+                self.stay_away(Instant::now() + LOOK_AGAIN, GiveBackReason::Paused)
+                    .await;
+                return None;
+            }
+            Ok(rules) => rules,
+            // What is launched now may have been cancelled.
+            Err(_) => {
+                let _ = timeout(LOOK_AGAIN, self.control.changed()).await;
+                return None;
+            }
+        };
         match self.context.gate.stance() {
             Stance::Open => {
-                self.eat(Appetite::Prefetch(self.prefetch));
+                self.eat_of(self.prefetch, &rules);
                 Some((None, Vec::new()))
             }
             Stance::Hold { until } => {
                 // After a long closure consumption stands still: what is launched when it opens is fetched now. (A halted
                 // worker has taken the few that its probe needs.)
                 if self.context.gate.report().halted.is_none() {
-                    self.eat(Appetite::Prefetch(self.prefetch));
+                    self.eat_of(self.prefetch, &rules);
                 }
                 self.gate_changes.wait(until).await;
                 None
             }
             Stance::Away { until } => {
-                self.stay_away(until).await;
+                let why = if self.context.gate.report().halted.is_some() {
+                    GiveBackReason::Halted
+                } else {
+                    GiveBackReason::Gate
+                };
+                self.stay_away(until, why).await;
                 None
             }
             Stance::Probe(Probe::Credentials) => {
@@ -195,23 +217,19 @@ impl Dispatcher {
                 } else {
                     self.prefetch
                 };
-                self.eat(Appetite::Prefetch(prefetch));
+                self.eat_of(prefetch, &rules);
                 Some((Some(ticket), avoid))
             }
         }
     }
 
-    /// Gives back everything, takes nothing, until the gate changes or the time has come.
-    async fn stay_away(&mut self, until: Instant) {
-        let why = if self.context.gate.report().halted.is_some() {
-            GiveBackReason::Halted
-        } else {
-            GiveBackReason::Gate
-        };
+    /// Gives back everything, takes nothing, until the gate or control changes or the time has come.
+    async fn stay_away(&mut self, until: Instant, why: GiveBackReason) {
         self.eat(Appetite::Nothing);
         self.give_back_all(why);
         tokio::select! {
             () = self.gate_changes.wait(until) => {}
+            _ = self.control.changed() => {}
             // What was on its way when consumption stopped.
             delivery = receive(&mut self.intake.lanes) => {
                 let delivery = self.context.count(delivery);
@@ -265,6 +283,7 @@ impl Dispatcher {
                 delivery = receive(&mut self.intake.lanes) => self.hold(delivery),
                 Some(work) = self.returned.recv() => self.held[lane_index(work.delivery.lane)].push_front(work),
                 () = self.gate_changes.wait(Instant::now() + LOOK_AGAIN), if !probing => return None,
+                _ = self.control.changed() => return None,
             }
         }
     }
@@ -349,6 +368,15 @@ impl Dispatcher {
         self.context
             .tasks
             .spawn(async move { settle(&context, work, &Verdict::GivenBack(why)).await });
+    }
+
+    /// Takes so much of each lane that is not paused.
+    fn eat_of(&self, prefetch: u16, rules: &Rules) {
+        let of = |lane| if rules.lane(lane).is_some() { 0 } else { prefetch };
+        self.eat(match Lane::ALL.map(of) {
+            [0, 0] => Appetite::Nothing,
+            lanes => Appetite::Prefetch(lanes),
+        });
     }
 
     fn eat(&self, appetite: Appetite) {

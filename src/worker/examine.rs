@@ -8,7 +8,9 @@ use tokio::time::Instant;
 use super::ledger::Key;
 use super::settle::{DelayReason, Verdict};
 use super::{Context, Work};
+use crate::control::{PAUSED_LEG, Standing};
 use crate::job::OnUnknown;
+use crate::metrics::GiveBackReason;
 use crate::outcome::{Class, Failure, Reason};
 
 /// A job that came back this often was not given back cleanly (that stops at three): something keeps dying on it.
@@ -40,6 +42,10 @@ impl Context {
         if let Some(key) = self.recollect(work) {
             return Finding::Known(key);
         }
+        let standing = self.standing(work);
+        if standing == Standing::Cancelled {
+            return Finding::Settle(Verdict::Cancelled);
+        }
         if let Some(expires_at) = job.expires_at.filter(|at| *at <= now) {
             let error = format!("expiresAt {expires_at} had passed before it could be launched");
             return Finding::Settle(Verdict::dead(Reason::Expired, work, error));
@@ -50,11 +56,25 @@ impl Context {
         if let Some(wait) = wait_until(work.stamp.due.max(job.not_before), now) {
             return Finding::Settle(Verdict::delay(wait, work, DelayReason::NotBefore));
         }
+        match standing {
+            Standing::Free | Standing::Cancelled => {}
+            // Nothing more of it is taken: a clean give-back, once.
+            Standing::Held(_) => return Finding::Settle(Verdict::GivenBack(GiveBackReason::Paused)),
+            Standing::Paused(_) => return Finding::Settle(Verdict::delay(PAUSED_LEG, work, DelayReason::Paused)),
+        }
         if let Some(until) = self.gate.flow_closed_until(&job.flow_id) {
             let wait = until.saturating_duration_since(Instant::now()) + Duration::from_millis(250);
             return Finding::Settle(Verdict::delay(wait, work, DelayReason::Throttled));
         }
         Finding::Ready
+    }
+
+    /// How control stands to it. What is not known is found out by the last look.
+    fn standing(&self, work: &Work) -> Standing {
+        match (self.control.known(), work.subject()) {
+            (Ok(rules), Some(subject)) => rules.about(&subject),
+            (Err(_), _) | (_, None) => Standing::Free,
+        }
     }
 
     /// The key of a message that this process remembers.

@@ -57,6 +57,17 @@ impl WorkerHealth {
                 Link::Blocked(why) => return no(format!("the broker blocks publishers ({why}): no launch begins")),
             }
         }
+        let rules = match context.control.known() {
+            Ok(rules) => rules,
+            Err(why) => return no(format!("nothing is launched before what is paused is known: {why}")),
+        };
+        if let Some((scope, pause)) = rules.pauses().into_iter().next() {
+            let reason = pause.reason.map_or_else(String::new, |reason| format!(": {reason}"));
+            return Standing {
+                ready: true,
+                reason: format!("paused: {scope}, since {}{reason}", pause.since),
+            };
+        }
         match report.closed {
             Some(closed) => Standing {
                 ready: true,
@@ -123,6 +134,10 @@ impl WorkerHealth {
                 "closed": report.closed,
                 "opensInSeconds": report.opens_in.map(|left| left.as_secs_f64()),
             },
+            "paused": context.control.known().ok().map(|rules| {
+                rules.pauses().into_iter().map(|(scope, pause)| json!({ "scope": scope, "since": pause.since, "reason": pause.reason }))
+                    .collect::<Vec<_>>()
+            }),
             "underWay": context.tasks.len(),
             "limit": { "launchesPerSecond": context.bucket.rate(), "permitsTaken": context.bucket.taken() },
             "queues": queues.messages.iter().map(|(name, count)| ((*name).to_owned(), json!(count))).collect::<serde_json::Map<_, _>>(),

@@ -6,6 +6,7 @@
 mod attempt;
 mod dispatch;
 mod examine;
+mod follow;
 pub mod health;
 mod ledger;
 mod letters;
@@ -27,7 +28,8 @@ use self::stamp::Stamp;
 use crate::admit::bucket::Bucket;
 use crate::admit::gate::Gate;
 use crate::api::{Client, Tokens};
-use crate::broker::{Delivery, Intake, Observed, Publish};
+use crate::broker::{Delivery, Followed, Intake, Observed, Publish};
+use crate::control::{Control, Subject};
 use crate::job::{Job, Malformed};
 use crate::metrics::Metrics;
 use crate::retry::Policy;
@@ -58,6 +60,8 @@ pub struct Context {
     pub publisher: Arc<dyn Publish>,
     /// What is seen of the broker.
     pub observed: Observed,
+    /// What is paused or cancelled.
+    pub control: Control,
     /// Whether results are published.
     pub results: bool,
     /// Counts.
@@ -85,6 +89,7 @@ pub struct Parts {
     pub publisher: Arc<dyn Publish>,
     pub observed: Observed,
     pub intake: Intake,
+    pub followed: mpsc::UnboundedReceiver<Followed>,
     pub results: bool,
     pub metrics: Arc<Metrics>,
     pub concurrency: usize,
@@ -102,6 +107,7 @@ pub struct Drained {
 pub struct Worker {
     context: Arc<Context>,
     dispatcher: dispatch::Dispatcher,
+    followed: mpsc::UnboundedReceiver<Followed>,
     drain_timeout: Duration,
 }
 
@@ -118,6 +124,7 @@ impl Worker {
             policy: parts.policy,
             publisher: parts.publisher,
             observed: parts.observed,
+            control: Control::default(),
             results: parts.results,
             metrics: parts.metrics,
             slots: Arc::new(Semaphore::new(parts.concurrency)),
@@ -132,6 +139,7 @@ impl Worker {
         Self {
             context,
             dispatcher,
+            followed: parts.followed,
             drain_timeout: parts.drain_timeout,
         }
     }
@@ -143,8 +151,15 @@ impl Worker {
 
     /// Works until told to stop, then finishes what is in flight and gives the rest back.
     pub async fn run(mut self) -> Drained {
-        self.dispatcher.run().await;
-        let finished = tokio::time::timeout(self.drain_timeout, self.dispatcher.drain()).await;
+        let working = async {
+            self.dispatcher.run().await;
+            tokio::time::timeout(self.drain_timeout, self.dispatcher.drain()).await
+        };
+        // Followed to the end: what is cancelled while it drains is not launched either.
+        let finished = tokio::select! {
+            finished = working => finished,
+            () = follow::follow(&self.context, &mut self.followed) => unreachable!("it never ends by itself"),
+        };
         Drained {
             cut_short: finished.map_or_else(|_| self.context.tasks.len(), |()| 0),
         }
@@ -197,6 +212,17 @@ impl Work {
             stamp,
             key,
         }
+    }
+
+    /// The job, as far as control is concerned.
+    fn subject(&self) -> Option<Subject> {
+        let job = self.job.as_ref().ok()?;
+        Some(Subject {
+            lane: self.delivery.lane,
+            flow: job.flow_id.clone(),
+            id: job.id.clone(),
+            campaign: job.campaign.clone(),
+        })
     }
 
     /// The flow, when the job could be read.

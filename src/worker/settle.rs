@@ -56,6 +56,8 @@ pub(super) enum Verdict {
         /// The attempt's failure, if it died of one.
         failure: Option<Failure>,
     },
+    /// Its campaign was cancelled: acknowledged, with a result, never launched.
+    Cancelled,
     /// As it came.
     GivenBack(GiveBackReason),
 }
@@ -85,6 +87,7 @@ impl Verdict {
             Self::Launched(_) => Settled::Launched,
             Self::Delayed { why, .. } => Settled::Delayed(*why),
             Self::Dead { reason, .. } => Settled::Dead(*reason),
+            Self::Cancelled => Settled::Cancelled,
             Self::GivenBack(why) => Settled::GivenBack(*why),
         }
     }
@@ -102,7 +105,7 @@ pub(super) async fn conclude(context: &Context, work: Work, verdict: Verdict) {
             context.ledger.forget(&key);
             settle(context, work, &verdict).await;
         }
-        Verdict::Launched(_) | Verdict::Delayed { .. } | Verdict::Dead { .. } => {
+        Verdict::Launched(_) | Verdict::Delayed { .. } | Verdict::Dead { .. } | Verdict::Cancelled => {
             carry_out(context, work, &key, Arc::new(verdict)).await;
         }
     }
@@ -178,6 +181,14 @@ pub(super) async fn settle(context: &Context, work: Work, verdict: &Verdict) -> 
             let record = work.record(ResultOutcome::Dead, Some(*reason), spent.attempts, None, Some(result));
             // A crash after the confirm and before the acknowledgement is window 3: a dead letter, and the job again.
             settle_with_copy(context, work, Destination::Dead, letter, verdict.label(), Some(record)).await
+        }
+        Verdict::Cancelled => {
+            // A crash before the acknowledgement: redelivered, and cancelled again.
+            let record = work.record(ResultOutcome::Cancelled, None, work.stamp.spent.attempts, None, None);
+            report(context, &work, &record).await;
+            context.metrics.settled(work.delivery.lane, verdict.label());
+            work.delivery.settle(Settlement::Ack);
+            true
         }
         Verdict::GivenBack(why) => give_back(context, work, *why).await,
     }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use flowlaunch::broker::{
-    Appetite, BoxFuture, Delivery, Destination, Hold, Intake, Link, Message, Observed, Publish, PublishError,
+    Appetite, BoxFuture, Delivery, Destination, Followed, Hold, Intake, Link, Message, Observed, Publish, PublishError,
     QueueReport, Settlement,
 };
 use flowlaunch::lane::Lane;
@@ -17,6 +17,7 @@ pub struct Scripted {
     state: Mutex<State>,
     bulk: mpsc::UnboundedSender<Delivery>,
     appetite: watch::Receiver<Appetite>,
+    control: mpsc::UnboundedSender<Followed>,
     /// Ends never, so that the normal lane stays open.
     _normal: mpsc::UnboundedSender<Delivery>,
     _links: (watch::Sender<Link>, watch::Sender<QueueReport>),
@@ -33,11 +34,15 @@ pub struct State {
 }
 
 impl Scripted {
-    pub fn start(jobs: impl IntoIterator<Item = Message>) -> (Arc<Self>, Intake, Observed) {
+    pub fn start(
+        jobs: impl IntoIterator<Item = Message>,
+    ) -> (Arc<Self>, Intake, Observed, mpsc::UnboundedReceiver<Followed>) {
         let (bulk, bulk_inbox) = mpsc::unbounded_channel();
         let (normal, normal_inbox) = mpsc::unbounded_channel();
         let (asked, appetite) = watch::channel(Appetite::Nothing);
         let (up, link) = watch::channel(Link::Up);
+        let (control, followed) = mpsc::unbounded_channel();
+        let _ = control.send(Followed::Began);
         let (report, queues) = watch::channel(QueueReport::default());
         let ready = jobs.into_iter().map(|message| (message, 0)).collect();
         let scripted = Arc::new(Self {
@@ -47,6 +52,7 @@ impl Scripted {
             }),
             bulk,
             appetite,
+            control,
             _normal: normal,
             _links: (up, report),
         });
@@ -62,7 +68,7 @@ impl Scripted {
             publishing: link,
             queues,
         };
-        (scripted, intake, observed)
+        (scripted, intake, observed, followed)
     }
 
     pub fn look(&self) -> MutexGuard<'_, State> {
@@ -85,10 +91,7 @@ impl Scripted {
     }
 
     fn deliver(self: &Arc<Self>) {
-        let prefetch = match *self.appetite.borrow() {
-            Appetite::Nothing => 0,
-            Appetite::Prefetch(most) => usize::from(most),
-        };
+        let prefetch = usize::from(self.appetite.borrow().of(Lane::Bulk));
         loop {
             let mut state = self.look();
             if state.unacked >= prefetch {
@@ -140,6 +143,11 @@ impl Hold for Held {
 
 impl Publish for Scripted {
     fn publish(&self, to: Destination, message: Message, _: Duration) -> BoxFuture<'_, Result<(), PublishError>> {
+        if to == Destination::Control {
+            // The stream, as one who follows it sees it.
+            let _ = self.control.send(Followed::Entry(message.body));
+            return Box::pin(async { Ok(()) });
+        }
         self.look().published.push((to, message));
         Box::pin(async { Ok(()) })
     }

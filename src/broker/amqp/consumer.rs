@@ -163,15 +163,16 @@ impl Consumer {
         let mut read = [0_u32; 2];
         let mut quiet = Duration::ZERO;
         loop {
-            let Appetite::Prefetch(in_danger) = *appetite.borrow_and_update() else {
+            let wanted = *appetite.borrow_and_update();
+            if wanted == Appetite::Nothing {
                 self.taking.send_replace(Appetite::Nothing);
                 if appetite.changed().await.is_err() {
                     return Ok(());
                 }
                 continue;
-            };
-            let in_danger = u32::from(in_danger);
-            if read.iter().all(|read| *read > in_danger) || quiet >= QUIET {
+            }
+            let in_danger = Lane::ALL.map(|lane| u32::from(wanted.of(lane)));
+            if (0..read.len()).all(|lane| read[lane] > in_danger[lane]) || quiet >= QUIET {
                 return Ok(());
             }
             let mut found = false;
@@ -179,10 +180,11 @@ impl Consumer {
             // culprit of this one, would pass for what kills workers.
             let mut order = [0, 1];
             order.sort_by_key(|lane| read[*lane]);
-            for index in order.into_iter().filter(|lane| read[*lane] <= in_danger) {
+            let dangerous = |lane: &usize| in_danger[*lane] > 0 && read[*lane] <= in_danger[*lane];
+            for index in order.into_iter().filter(dangerous) {
                 let (lane, out) = (&lanes[index], &self.lanes[index]);
                 // Told before the fetch: what it brings must not come to somebody who was told that nothing would.
-                self.taking.send_replace(Appetite::Prefetch(1));
+                self.taking.send_replace(Appetite::both(1));
                 if lane.fetch_one(out, alive).await? {
                     found = true;
                     read[index] += 1;

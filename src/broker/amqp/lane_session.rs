@@ -23,6 +23,7 @@ pub(super) struct LaneSession {
     channel: Channel,
     orders: mpsc::UnboundedSender<Order>,
     consumer: Option<lapin::Consumer>,
+    prefetch: u16,
 }
 
 /// How a delivery is settled over AMQP.
@@ -72,6 +73,7 @@ impl LaneSession {
             channel,
             orders,
             consumer: None,
+            prefetch: 0,
         })
     }
 
@@ -82,6 +84,11 @@ impl LaneSession {
         out: &mpsc::UnboundedSender<Delivery>,
         alive: &Arc<AtomicBool>,
     ) -> Result<(), lapin::Error> {
+        let wanted = wanted.of(self.lane);
+        if wanted == self.prefetch {
+            return Ok(());
+        }
+        self.prefetch = wanted;
         if let Some(mut consumer) = self.consumer.take() {
             self.channel
                 .basic_cancel(consumer.tag(), BasicCancelOptions::default())
@@ -91,8 +98,9 @@ impl LaneSession {
                 self.hand_on(delivered?, out, alive, None);
             }
         }
-        if let Appetite::Prefetch(count) = wanted {
-            self.channel.basic_qos(count, BasicQosOptions::default()).await?;
+        // A prefetch of 0 would mean without a limit.
+        if wanted > 0 {
+            self.channel.basic_qos(wanted, BasicQosOptions::default()).await?;
             let tag = format!("flowlaunch-{}-{}", self.lane, uuid::Uuid::new_v4());
             let options = BasicConsumeOptions::default();
             let consumer = self

@@ -12,6 +12,7 @@ pub mod connection;
 mod consumer;
 mod convert;
 pub mod declare;
+mod follow;
 pub mod inspect;
 mod lane_session;
 mod monitor;
@@ -29,7 +30,7 @@ use self::connection::Endpoint;
 use super::client::ContactError;
 use super::settings::Declare;
 use super::topology::{Names, Topology};
-use super::{Appetite, Browse, Intake, Link, Observed, Publish, QueueReport};
+use super::{Appetite, Browse, Followed, Intake, Link, Observed, Publish, QueueReport};
 
 /// Everything a session needs to build itself.
 #[derive(Debug)]
@@ -77,6 +78,7 @@ impl Site {
 /// A running client: both supervisors, until `stop` is called.
 #[derive(Debug)]
 pub struct Amqp {
+    site: Arc<Site>,
     publisher: Arc<publisher::Publisher>,
     observed: Observed,
     consuming: Option<CancellationToken>,
@@ -128,7 +130,7 @@ impl Amqp {
         let (publishing_tx, publishing_rx) = watch::channel(Link::Down("not connected yet".to_owned()));
         let publishing = CancellationToken::new();
         let tasks = TaskTracker::new();
-        let (publisher, session) = publisher::pair(site, publishing_rx.clone(), publishing.clone());
+        let (publisher, session) = publisher::pair(site.clone(), publishing_rx.clone(), publishing.clone());
         tasks.spawn(supervise::forever(
             "publishing",
             publishing.clone(),
@@ -141,6 +143,7 @@ impl Amqp {
             queues: watch::channel(QueueReport::default()).1,
         };
         Self {
+            site,
             publisher,
             observed,
             consuming: None,
@@ -152,6 +155,20 @@ impl Amqp {
     /// Reads without taking, over a connection of its own for each look.
     pub fn browser(site: Arc<Site>) -> Arc<dyn Browse> {
         Arc::new(browse::Browser { site })
+    }
+
+    /// Follows the control stream until it stops.
+    pub fn follow(&self) -> mpsc::UnboundedReceiver<Followed> {
+        let (out, followed) = mpsc::unbounded_channel();
+        let follower = follow::Follower {
+            site: self.site.clone(),
+            out,
+            stop: self.publishing.clone(),
+        };
+        let link = watch::channel(Link::Down("not connected yet".to_owned())).0;
+        let stop = self.publishing.clone();
+        self.tasks.spawn(supervise::forever("following", stop, link, follower));
+        followed
     }
 
     /// The publishing port.

@@ -120,6 +120,12 @@ impl Publisher {
                 key: String::new(),
                 mandatory: true,
             },
+            // Straight into the stream.
+            Destination::Control => Route {
+                exchange: String::new(),
+                key: names.control(),
+                mandatory: true,
+            },
             Destination::Results(key) => Route {
                 exchange: names.results_in(),
                 key: key.clone(),

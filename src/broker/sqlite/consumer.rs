@@ -55,6 +55,12 @@ struct LaneTap {
     more_at: Option<i64>,
 }
 
+impl LaneTap {
+    fn room(&self, appetite: Appetite) -> usize {
+        usize::from(appetite.of(self.lane)).saturating_sub(self.in_hand.load(Ordering::Acquire))
+    }
+}
+
 /// The consumer of both lanes.
 pub(super) struct Consumer {
     taps: [LaneTap; 2],
@@ -98,10 +104,8 @@ impl Consumer {
             let appetite = *self.appetite.borrow_and_update();
             // Said before the claim: what it brings must not come to somebody who was told that nothing would.
             self.taking.send_replace(appetite);
-            if let Appetite::Prefetch(prefetch) = appetite {
-                // Not to be cut off: what was claimed is ours.
-                self.fill(usize::from(prefetch)).await;
-            }
+            // Not to be cut off: what was claimed is ours.
+            self.fill(appetite).await;
             let next = self.next_claim(appetite);
             tokio::select! {
                 () = stop.cancelled() => break,
@@ -122,11 +126,11 @@ impl Consumer {
     }
 
     /// Claims what there is room for, of each lane that has something.
-    async fn fill(&mut self, prefetch: usize) {
+    async fn fill(&mut self, appetite: Appetite) {
         let now = now_ms();
         let mut claims = Vec::new();
         for (index, tap) in self.taps.iter().enumerate() {
-            let room = prefetch.saturating_sub(tap.in_hand.load(Ordering::Acquire));
+            let room = tap.room(appetite);
             if room == 0 || tap.more_at.is_none_or(|at| at > now) {
                 continue;
             }
@@ -171,14 +175,10 @@ impl Consumer {
 
     /// When the next claim can bring something, as far as that is a matter of time.
     fn next_claim(&self, appetite: Appetite) -> Option<Duration> {
-        let Appetite::Prefetch(prefetch) = appetite else {
-            return None;
-        };
         let now = now_ms();
         let waits = self.taps.iter().filter_map(|tap| {
-            let room = usize::from(prefetch) > tap.in_hand.load(Ordering::Acquire);
             let wait = u64::try_from(tap.more_at?.saturating_sub(now)).unwrap_or(0);
-            room.then(|| Duration::from_millis(wait).min(LOOK_AGAIN))
+            (tap.room(appetite) > 0).then(|| Duration::from_millis(wait).min(LOOK_AGAIN))
         });
         waits.min()
     }

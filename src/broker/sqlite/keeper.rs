@@ -35,6 +35,7 @@ const MOST: usize = 2_000;
 pub(super) enum Place {
     Queue(Queue, i64),
     Results(String),
+    Control,
 }
 
 /// Whether a publish is certainly not there.
@@ -357,6 +358,7 @@ fn carry_out(writing: &Writing<'_>, order: &Order, holder: Option<i64>) -> Resul
         (Order::Publish(parcel), _) => match &parcel.place {
             Place::Queue(queue, due_ms) => writing.put(*queue, *due_ms, &parcel.message)?,
             Place::Results(key) => writing.tell(key, &parcel.message)?,
+            Place::Control => writing.command(&parcel.message)?,
         },
         (Order::Claim { lane, room, .. }, Some(holder)) => {
             return writing.claim(*lane, holder, *room).map(Done::Claimed);

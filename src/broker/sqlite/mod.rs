@@ -6,6 +6,7 @@
 
 mod browse;
 mod consumer;
+mod follow;
 mod keeper;
 mod lease;
 mod place;
@@ -26,7 +27,7 @@ use tokio_util::task::TaskTracker;
 use self::keeper::{Keeper, Order};
 pub use self::store::OpenError;
 use self::store::{Counts, Store};
-use super::{Appetite, Browse, Intake, Link, Observed, Publish, QueueReport};
+use super::{Appetite, Browse, Followed, Intake, Link, Observed, Publish, QueueReport};
 
 /// How often the queues are counted.
 const COUNT_EVERY: Duration = Duration::from_secs(5);
@@ -36,6 +37,7 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(5);
 /// A running client.
 #[derive(Debug)]
 pub struct Sqlite {
+    path: PathBuf,
     publisher: Arc<publisher::Publisher>,
     observed: Observed,
     orders: Sender<Order>,
@@ -107,6 +109,7 @@ impl Sqlite {
         let tasks = TaskTracker::new();
         tasks.spawn_blocking(move || keeper.run());
         Ok(Self {
+            path: path.to_owned(),
             publisher: Arc::new(publisher::Publisher::new(orders.clone(), link.clone())),
             observed: Observed {
                 consuming: link.clone(),
@@ -157,6 +160,15 @@ impl Sqlite {
     /// The publishing port.
     pub fn publisher(&self) -> Arc<dyn Publish> {
         self.publisher.clone()
+    }
+
+    /// Follows the control stream until it stops.
+    pub fn follow(&self) -> mpsc::UnboundedReceiver<Followed> {
+        let (out, followed) = mpsc::unbounded_channel();
+        let (path, until) = (self.path.clone(), self.consuming.clone());
+        self.tasks
+            .spawn(async move { until.run_until_cancelled(follow::follow(path, out)).await });
+        followed
     }
 
     /// What is seen of the broker.

@@ -66,6 +66,7 @@ impl Publish for Publisher {
             Destination::Lane(lane) => Place::Queue(Queue::Lane(lane), due_ms(Duration::ZERO)),
             Destination::Delay(lane, delay) => Place::Queue(Queue::Lane(lane), due_ms(delay)),
             Destination::Dead => Place::Queue(Queue::Dead, due_ms(Duration::ZERO)),
+            Destination::Control => Place::Control,
             Destination::Results(key) => Place::Results(key),
         };
         Box::pin(self.send(place, message, limit))

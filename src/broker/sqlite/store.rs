@@ -25,6 +25,8 @@ const AGAIN: Duration = Duration::from_millis(5);
 /// One claim takes this many bytes of bodies and the one that exceeds them: a thousand jobs of 500 kB are not fetched at
 /// once.
 const CLAIM_BYTES: usize = 8 << 20;
+/// How long an entry of the control stream is kept; on RabbitMQ it is the same.
+const KEEP_CONTROL: Duration = Duration::from_secs(30 * 86_400);
 /// Pruned at once, so that nobody waits for it.
 const PRUNE: i64 = 500;
 
@@ -47,6 +49,12 @@ const SCHEMA: &str = "
         lock     TEXT NOT NULL,
         pid      INTEGER NOT NULL,
         consumes INTEGER NOT NULL
+    );
+    CREATE TABLE control (
+        seq        INTEGER PRIMARY KEY AUTOINCREMENT,
+        at_ms      INTEGER NOT NULL,
+        properties BLOB NOT NULL,
+        body       BLOB NOT NULL
     );
     CREATE TABLE result (
         seq        INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -374,6 +382,15 @@ impl Store {
         )
     }
 
+    /// Entries of the control stream: up to `most` of those after the one with number `after`.
+    pub(super) fn control(&self, after: i64, most: usize) -> Result<Vec<(i64, Message)>, rusqlite::Error> {
+        self.page(
+            "SELECT seq, properties, body FROM control WHERE seq > ?1 ORDER BY seq LIMIT ?2",
+            after,
+            most,
+        )
+    }
+
     fn page(&self, sql: &str, after: i64, most: usize) -> Result<Vec<(i64, Message)>, rusqlite::Error> {
         let mut statement = self.connection.prepare_cached(sql)?;
         let most = i64::try_from(most).unwrap_or(i64::MAX);
@@ -444,6 +461,23 @@ impl Writing<'_> {
             .execute(params![
                 now_ms(),
                 key,
+                properties::encode(&message.properties),
+                &*message.body
+            ])?;
+        Ok(())
+    }
+
+    /// Adds an entry to the control stream, and forgets those that are too old: whoever follows has written again by then
+    /// what is in force.
+    pub(super) fn command(&self, message: &Message) -> Result<(), rusqlite::Error> {
+        let keep = i64::try_from(KEEP_CONTROL.as_millis()).unwrap_or(i64::MAX);
+        self.tx
+            .prepare_cached("DELETE FROM control WHERE at_ms < ?1")?
+            .execute(params![now_ms().saturating_sub(keep)])?;
+        self.tx
+            .prepare_cached("INSERT INTO control (at_ms, properties, body) VALUES (?1, ?2, ?3)")?
+            .execute(params![
+                now_ms(),
                 properties::encode(&message.properties),
                 &*message.body
             ])?;
