@@ -23,7 +23,7 @@ use flowlaunch::broker::{
 };
 use lapin::options::QueueDeleteOptions;
 
-/// DESIGN's bound for an idle broker, beyond the rounding up of the last leg (which is itself within two seconds).
+/// DESIGN's bound for an idle broker, whatever the delay. Up to a second of it is the rounding up of the last leg.
 const LATE: Duration = Duration::from_secs(2);
 
 struct Rig {
@@ -48,14 +48,19 @@ impl Rig {
             hand: Hand::connect(node.url()).await,
             _prefix: prefix,
         };
-        let observed = rig.broker.observed();
+        rig.wait_up().await;
+        rig
+    }
+
+    /// What is to be declared is declared then, and not later.
+    async fn wait_up(&self) {
+        let observed = self.broker.observed();
         for mut link in [observed.consuming, observed.publishing] {
             tokio::time::timeout(LONG, link.wait_for(Link::is_up))
                 .await
                 .unwrap()
                 .unwrap();
         }
-        rig
     }
 
     /// Publishing alone: a consumer would notice what is deleted, and declare it again.
@@ -63,6 +68,7 @@ impl Rig {
         let mut rig = Self::new(node, story).await;
         let publisher = Amqp::publisher_only(rig.site.clone());
         std::mem::replace(&mut rig.broker, publisher).stop().await;
+        rig.wait_up().await;
         rig
     }
 
@@ -120,20 +126,24 @@ async fn five_hundred_random_delays_arrive_in_time() {
         delays.push((delay, Instant::now()));
         rig.delay(Lane::Bulk, delay, &n.to_string()).await.unwrap();
     }
-    let mut beyond = Vec::new();
+    let (mut late, mut beyond) = (Vec::new(), Vec::new());
     for _ in 0..500 {
         let delivery = rig.next(Lane::Bulk).await;
         let n: usize = id(&delivery).parse().unwrap();
         let (delay, sent) = delays[n];
         let took = sent.elapsed();
         assert!(took >= delay, "message {n} was {:?} early", delay - took);
+        late.push(took - delay);
         beyond.push(took - Leg::new(delay).duration());
         delivery.settle(Settlement::Ack);
     }
+    late.sort_unstable();
     beyond.sort_unstable();
-    let (median, worst) = (beyond[250], beyond[499]);
-    println!("500 delays of 0.2 to 20 s: beyond the rounding {median:?} at the median, {worst:?} at most");
-    assert!(worst < LATE, "a message was {worst:?} late beyond the rounding");
+    println!(
+        "500 delays of 0.2 to 20 s: late by {:?} at the median, {:?} at most; beyond the rounding {:?} and {:?}",
+        late[250], late[499], beyond[250], beyond[499]
+    );
+    assert!(late[499] <= LATE, "a message was {:?} late", late[499]);
     rig.broker.stop().await;
 }
 
