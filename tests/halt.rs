@@ -18,6 +18,13 @@ const JOBS: usize = 5_000;
 /// So many are launched before something breaks "half-way".
 const BEFORE: usize = 1_000;
 
+/// What happens to the worker's token when something breaks half-way.
+#[derive(Clone, Copy, PartialEq)]
+enum Token {
+    Lives,
+    Dies,
+}
+
 struct Rig {
     node: Node,
     prefix: Prefix,
@@ -56,10 +63,13 @@ impl Rig {
     /// Red, and the metric says why too.
     async fn wait_halted(&self, worker: &mut Worker, reason: &str, says: &str) {
         let red = |status: u16, body: &str| status == 503 && body.contains(&format!("halted ({reason})"));
-        let body = worker
-            .wait_readyz(&format!("the worker to be halted ({reason})"), red)
+        worker
+            .wait_readyz(
+                &format!("the worker to be halted ({reason}) and to say {says:?}"),
+                |status, body| red(status, body) && body.contains(says),
+            )
             .await;
-        assert!(body.contains(says), "does not say {says:?}: {body}");
+        self.wait_empty_handed(worker).await;
         let metrics = worker.metrics().await;
         assert_eq!(metrics.get("flowlaunch_halted", &[("reason", reason)]), 1.0);
         assert_eq!(
@@ -69,7 +79,6 @@ impl Rig {
             metrics.lines("flowlaunch_halted")
         );
         assert_eq!(metrics.get("flowlaunch_in_flight", &[]), 0.0);
-        self.wait_empty_handed(worker).await;
     }
 
     async fn wait_empty_handed(&self, worker: &Worker) {
@@ -125,12 +134,15 @@ impl Rig {
         assert_eq!(dead_count(&self.amqp, self.prefix.name()).await, dead);
     }
 
-    /// Something else than the API answers all launches, from half-way on until the worker has halted.
-    async fn something_else_answers(&self, answer: Value, reason: &str, says: &str, most_dead: usize) {
+    /// Something else than the API answers, from half-way on until the worker has halted; its token dies as well, or not.
+    async fn something_else_answers(&self, answer: Value, dies: Token, reason: &str, says: &str, most_dead: usize) {
         let mut worker = self.builder().ready().await;
         self.publish(&worker).await;
         wait_launched(&self.sim, BEFORE).await;
         self.sim.set_rules(&json!([answer])).await;
+        if dies == Token::Dies {
+            self.sim.revoke_tokens().await;
+        }
         self.wait_halted(&mut worker, reason, says).await;
         if most_dead > 0 {
             self.assert_the_probe_harms_nothing(&worker).await;
@@ -183,12 +195,13 @@ async fn a_base_url_that_answers_404_301_or_a_page_halts_after_twenty_dead_lette
     ];
     let stories = answers.into_iter().map(async |(answer, reason, says, most_dead)| {
         let rig = Rig::new(reason).await;
-        rig.something_else_answers(answer, reason, says, most_dead).await;
+        rig.something_else_answers(answer, Token::Lives, reason, says, most_dead)
+            .await;
     });
     futures_util::future::join_all(stories).await;
 }
 
-/// Every path of the wrong host answers so, the token endpoint too: before any launch, and when the token dies in mid-run.
+/// Every path of the wrong host answers so, the token endpoint too.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_that_answers_404_301_or_a_page_to_everything_halts_dead_letters_nothing_and_is_mended_by_itself() {
     let answers = [
@@ -208,6 +221,23 @@ async fn a_host_that_answers_404_301_or_a_page_to_everything_halts_dead_letters_
         );
         rig.sim.clear_rules().await;
         rig.assert_resumes(&mut worker, 0).await;
+    });
+    futures_util::future::join_all(stories).await;
+}
+
+/// The same from half-way on: whatever the first of them came to, the token is dead as well, and no other is to be had.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_answers_404_301_or_a_page_to_everything_in_mid_run_halts_too_and_is_mended_by_itself() {
+    let elsewhere = "https://login.example.org/";
+    let answers = [
+        (json!({ "endpoint": "all", "status": 404, "html": true }), 20),
+        (json!({ "endpoint": "all", "status": 301, "location": elsewhere }), 0),
+        (json!({ "endpoint": "all", "status": 200, "html": true }), 0),
+    ];
+    let stories = answers.into_iter().map(async |(answer, most_dead)| {
+        let rig = Rig::new("mid-run").await;
+        rig.something_else_answers(answer, Token::Dies, "misdirected", "login_url", most_dead)
+            .await;
     });
     futures_util::future::join_all(stories).await;
 }
