@@ -9,14 +9,22 @@
 mod common;
 
 use common::account::{account, dead_count, dead_letters, jobs, launched, wait_launched};
+use common::jobs::apply_topology;
 use common::wait::eventually;
 use common::worker::Builder;
-use common::{Amqp, LONG, Node, Prefix, Sim, Worker, shared};
+use common::{Amqp, LONG, Node, Prefix, Sim, Worker, shared, story};
 use serde_json::{Value, json};
 
 const JOBS: usize = 5_000;
-/// So many are launched before something breaks "half-way".
-const BEFORE: usize = 1_000;
+/// So many are launched, of a few seconds' work, before something breaks "half-way".
+const BEFORE: usize = 500;
+
+/// What happens to the worker's token when something breaks half-way.
+#[derive(Clone, Copy, PartialEq)]
+enum Token {
+    Lives,
+    Dies,
+}
 
 struct Rig {
     node: Node,
@@ -26,40 +34,38 @@ struct Rig {
 }
 
 impl Rig {
-    async fn new(story: &str) -> Self {
+    /// All jobs lie in the lane: published while a worker runs, they could be done before "half-way" is noticed.
+    async fn new(name: &str) -> Self {
         let node = shared();
+        let prefix = Prefix::new(&node, name);
+        apply_topology(&node, prefix.name());
+        let amqp = Amqp::connect(node.url()).await;
+        amqp.publish_all(&format!("{prefix}.jobs"), "bulk", jobs("job", JOBS))
+            .await;
         Self {
-            prefix: Prefix::new(&node, story),
-            sim: Sim::start().await,
-            amqp: Amqp::connect(node.url()).await,
             node,
+            prefix,
+            sim: Sim::start().await,
+            amqp,
         }
     }
 
     /// Not at full speed, so that "half-way" is half-way.
     fn builder(&self) -> Builder {
         let (base, login) = (self.sim.base_url(), self.sim.login_url());
-        Worker::builder(self.node.url(), self.prefix.name(), &base, &login).set("limits.rate", "1000/s")
-    }
-
-    async fn publish(&self, worker: &Worker) {
-        // A worker that cannot become ready declares its queues all the same.
-        let name = "flowlaunch_broker_connected";
-        worker
-            .wait_metrics(name, LONG, |metrics| metrics.get(name, &[]) == 1.0)
-            .await;
-        self.amqp
-            .publish_all(&format!("{}.jobs", self.prefix), "bulk", jobs("job", JOBS))
-            .await;
+        Worker::builder(self.node.url(), self.prefix.name(), &base, &login).set("limits.rate", "500/s")
     }
 
     /// Red, and the metric says why too.
     async fn wait_halted(&self, worker: &mut Worker, reason: &str, says: &str) {
         let red = |status: u16, body: &str| status == 503 && body.contains(&format!("halted ({reason})"));
-        let body = worker
-            .wait_readyz(&format!("the worker to be halted ({reason})"), red)
+        worker
+            .wait_readyz(
+                &format!("the worker to be halted ({reason}) and to say {says:?}"),
+                |status, body| red(status, body) && body.contains(says),
+            )
             .await;
-        assert!(body.contains(says), "does not say {says:?}: {body}");
+        self.wait_empty_handed(worker).await;
         let metrics = worker.metrics().await;
         assert_eq!(metrics.get("flowlaunch_halted", &[("reason", reason)]), 1.0);
         assert_eq!(
@@ -69,7 +75,6 @@ impl Rig {
             metrics.lines("flowlaunch_halted")
         );
         assert_eq!(metrics.get("flowlaunch_in_flight", &[]), 0.0);
-        self.wait_empty_handed(worker).await;
     }
 
     async fn wait_empty_handed(&self, worker: &Worker) {
@@ -125,14 +130,17 @@ impl Rig {
         assert_eq!(dead_count(&self.amqp, self.prefix.name()).await, dead);
     }
 
-    /// Something else than the API answers all launches, from half-way on until the worker has halted.
-    async fn something_else_answers(&self, answer: Value, reason: &str, says: &str, most_dead: usize) {
+    /// Something else than the API answers, from half-way on until the worker has halted; its token dies as well, or not.
+    async fn something_else_answers(&self, answer: Value, dies: Token, reason: &str, says: &str, most_dead: usize) {
         let mut worker = self.builder().ready().await;
-        self.publish(&worker).await;
-        wait_launched(&self.sim, BEFORE).await;
+        story::launched(&self.sim, BEFORE, LONG).await;
         self.sim.set_rules(&json!([answer])).await;
+        if dies == Token::Dies {
+            self.sim.revoke_tokens().await;
+        }
         self.wait_halted(&mut worker, reason, says).await;
-        if most_dead > 0 {
+        // Without a token the probe does not get as far as a launch.
+        if most_dead > 0 && dies == Token::Lives {
             self.assert_the_probe_harms_nothing(&worker).await;
         }
         self.sim.clear_rules().await;
@@ -144,7 +152,6 @@ impl Rig {
 async fn a_wrong_secret_halts_dead_letters_nothing_and_is_mended_by_itself() {
     let rig = Rig::new("secret").await;
     let mut worker = rig.builder().client("demo", "another-secret").spawn();
-    rig.publish(&worker).await;
     rig.wait_halted(&mut worker, "unauthorized", "client_secret").await;
     assert!(rig.sim.launches().await.is_empty());
     rig.sim
@@ -157,8 +164,7 @@ async fn a_wrong_secret_halts_dead_letters_nothing_and_is_mended_by_itself() {
 async fn a_role_removed_half_way_halts_after_ten_dead_letters_at_most_and_is_mended_by_itself() {
     let rig = Rig::new("role").await;
     let mut worker = rig.builder().ready().await;
-    rig.publish(&worker).await;
-    wait_launched(&rig.sim, BEFORE).await;
+    story::launched(&rig.sim, BEFORE, LONG).await;
     let permissions = rig.sim.settings().await["permissions"].clone();
     rig.sim.patch_settings(&json!({ "permissions": [] })).await;
     rig.wait_halted(&mut worker, "forbidden", "architect:flow:launch").await;
@@ -183,12 +189,13 @@ async fn a_base_url_that_answers_404_301_or_a_page_halts_after_twenty_dead_lette
     ];
     let stories = answers.into_iter().map(async |(answer, reason, says, most_dead)| {
         let rig = Rig::new(reason).await;
-        rig.something_else_answers(answer, reason, says, most_dead).await;
+        rig.something_else_answers(answer, Token::Lives, reason, says, most_dead)
+            .await;
     });
     futures_util::future::join_all(stories).await;
 }
 
-/// Every path of the wrong host answers so, the token endpoint too: before any launch, and when the token dies in mid-run.
+/// Every path of the wrong host answers so, the token endpoint too.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_that_answers_404_301_or_a_page_to_everything_halts_dead_letters_nothing_and_is_mended_by_itself() {
     let answers = [
@@ -200,7 +207,6 @@ async fn a_host_that_answers_404_301_or_a_page_to_everything_halts_dead_letters_
         let rig = Rig::new("elsewhere").await;
         rig.sim.set_rules(&json!([answer])).await;
         let mut worker = rig.builder().spawn();
-        rig.publish(&worker).await;
         rig.wait_halted(&mut worker, "misdirected", "login_url").await;
         assert!(
             rig.sim.requests().await.is_empty(),
@@ -208,6 +214,23 @@ async fn a_host_that_answers_404_301_or_a_page_to_everything_halts_dead_letters_
         );
         rig.sim.clear_rules().await;
         rig.assert_resumes(&mut worker, 0).await;
+    });
+    futures_util::future::join_all(stories).await;
+}
+
+/// The same from half-way on: whatever the first of them came to, the token is dead as well, and no other is to be had.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_answers_404_301_or_a_page_to_everything_in_mid_run_halts_too_and_is_mended_by_itself() {
+    let elsewhere = "https://login.example.org/";
+    let answers = [
+        (json!({ "endpoint": "all", "status": 404, "html": true }), 20),
+        (json!({ "endpoint": "all", "status": 301, "location": elsewhere }), 0),
+        (json!({ "endpoint": "all", "status": 200, "html": true }), 0),
+    ];
+    let stories = answers.into_iter().map(async |(answer, most_dead)| {
+        let rig = Rig::new("mid-run").await;
+        rig.something_else_answers(answer, Token::Dies, "misdirected", "login_url", most_dead)
+            .await;
     });
     futures_util::future::join_all(stories).await;
 }

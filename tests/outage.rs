@@ -134,6 +134,9 @@ async fn an_outage_in_the_middle_of_5000_jobs_exhausts_a_handful_and_loses_none(
     assert!(full.is_some(), "the full rate never came back");
     // The last pause before the next try is 15 s at most.
     assert!(seconds(after[0]) < 30.0);
+    // One launch ends the outage for all: in the ten seconds from there, at least half of what the rate allows.
+    let soon = after.iter().filter(|at| **at < after[0] + 10_000_000).count();
+    assert!(soon >= 10 * RATE / 2, "{soon} launches in the first ten seconds");
 }
 
 /// Outages that the worker took a flow's failures for.

@@ -23,6 +23,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 
 pub use crate::lane::Lane;
 pub use message::{Headers, Message, Properties, Value};
@@ -59,6 +60,7 @@ pub struct Delivery {
     pub redelivered: bool,
     /// How often it was given back (`x-delivery-count`), zero at first.
     pub delivery_count: u32,
+    since: Instant,
     hold: Option<Arc<dyn Hold>>,
 }
 
@@ -70,6 +72,7 @@ impl Delivery {
             lane,
             redelivered,
             delivery_count,
+            since: Instant::now(),
             hold: Some(hold),
         }
     }
@@ -77,6 +80,11 @@ impl Delivery {
     /// Whether the session that brought it still stands.
     pub fn is_alive(&self) -> bool {
         self.hold.as_ref().is_some_and(|hold| hold.is_alive())
+    }
+
+    /// For how long it has been in our hands: a broker waits for its settlement, and not for ever.
+    pub fn age(&self) -> Duration {
+        self.since.elapsed()
     }
 
     /// The means to ask, from elsewhere, whether the session still stands.

@@ -21,9 +21,9 @@ use crate::broker::{Appetite, Delivery, Intake, Lane};
 use crate::control::{Known, Rules};
 use crate::metrics::GiveBackReason;
 
-/// Jobs that wait in hand for so long (an outage of hours, a broker that blocks publishers) go back and are taken anew:
-/// RabbitMQ takes an acknowledgement that is 30 minutes late for a consumer that hangs, and each time counts against the
-/// jobs.
+/// A job that waits in hand for so long (an outage of hours, in which one at a time tries; a broker that blocks publishers)
+/// goes back and is taken anew: RabbitMQ takes an acknowledgement that is 30 minutes late for a consumer that hangs, ends
+/// the session, and each time counts against the jobs.
 const IN_HAND: Duration = Duration::from_secs(5 * 60);
 /// Whatever is waited for, the above is looked after so often.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
@@ -50,8 +50,8 @@ pub(super) struct Dispatcher {
     control: watch::Receiver<Known>,
     permit: Option<Permit>,
     prefetch: u16,
-    /// When a job was last sent on its way, or everything was given back.
-    progress: Instant,
+    /// When it was last looked for jobs that wait in hand for too long.
+    looked: Instant,
 }
 
 impl Dispatcher {
@@ -71,7 +71,7 @@ impl Dispatcher {
             turn: Turn::default(),
             permit: None,
             prefetch,
-            progress: Instant::now(),
+            looked: Instant::now(),
         }
     }
 
@@ -115,9 +115,9 @@ impl Dispatcher {
 
     /// Admits one job, or finds out why not.
     async fn step(&mut self) {
-        if self.progress.elapsed() > IN_HAND {
-            self.give_back_all(GiveBackReason::Gate);
-            self.progress = Instant::now();
+        if self.looked.elapsed() >= LOOK_AGAIN {
+            self.looked = Instant::now();
+            self.give_back_stale();
         }
         let Ok(slot) = self.context.slots.clone().acquire_owned().await else {
             return;
@@ -146,7 +146,6 @@ impl Dispatcher {
         match self.permit.take() {
             Some(permit) if open => {
                 self.context.bucket.spend(&permit);
-                self.progress = Instant::now();
                 let admission = Admission { slot, permit, ticket };
                 self.context
                     .tasks
@@ -277,8 +276,6 @@ impl Dispatcher {
                     return Some(work);
                 }
             }
-            // Nothing is in hand.
-            self.progress = Instant::now();
             tokio::select! {
                 delivery = receive(&mut self.intake.lanes) => self.hold(delivery),
                 Some(work) = self.returned.recv() => self.held[lane_index(work.delivery.lane)].push_front(work),
@@ -359,6 +356,19 @@ impl Dispatcher {
         for lane in Lane::ALL {
             while let Some(work) = self.held[lane_index(lane)].pop_front() {
                 self.give_back(work, why);
+            }
+        }
+    }
+
+    /// By the age of each: that others go through, those that try in an outage, says nothing about the ones behind them.
+    fn give_back_stale(&mut self) {
+        self.hold_all();
+        for index in 0..self.held.len() {
+            let held = std::mem::take(&mut self.held[index]).into_iter();
+            let (stale, fresh): (VecDeque<Work>, _) = held.partition(|work| work.delivery.age() > IN_HAND);
+            self.held[index] = fresh;
+            for work in stale {
+                self.give_back(work, GiveBackReason::Gate);
             }
         }
     }

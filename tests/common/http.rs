@@ -1,9 +1,10 @@
 //! Plain HTTP of the rig's own, to what it started on this machine.
 
 use std::sync::Once;
-use std::time::Duration;
 
 use serde_json::Value;
+
+use super::SOON;
 
 /// Straight to it: no proxy of the environment's.
 pub fn client() -> reqwest::Client {
@@ -12,11 +13,7 @@ pub fn client() -> reqwest::Client {
         // Another client of this process may have been first: just as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
     });
-    reqwest::Client::builder()
-        .no_proxy()
-        .timeout(Duration::from_secs(20))
-        .build()
-        .unwrap()
+    reqwest::Client::builder().no_proxy().timeout(SOON).build().unwrap()
 }
 
 /// Status and body.

@@ -1,6 +1,6 @@
 //! What the stories of crashes and shutdowns share: plain jobs, the account of them, and the broker's state between acts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -60,6 +60,14 @@ pub async fn assert_launched_once_each(sim: &Sim, jobs: usize) {
     assert!(lost.is_empty(), "{} never launched: {lost:?}", lost.len());
     assert!(more.is_empty(), "{} launched more than once: {more:#?}", more.len());
     assert_eq!(by_job.len(), jobs, "strangers on record");
+}
+
+/// The flows of which a launch was answered so, by the record.
+pub async fn flows_that_were_told(sim: &Sim, status: u16) -> HashSet<String> {
+    let requests = sim.requests().await;
+    let told = requests.iter().filter(|request| request["status"] == status);
+    told.filter_map(|request| request["flowId"].as_str().map(str::to_owned))
+        .collect()
 }
 
 pub async fn launch_count(sim: &Sim) -> usize {

@@ -27,6 +27,7 @@ pub mod account;
 pub mod amqp;
 pub mod http;
 pub mod jobs;
+pub mod paused;
 pub mod ports;
 pub mod process;
 pub mod python;

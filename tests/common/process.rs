@@ -65,6 +65,13 @@ impl Process {
         }
     }
 
+    /// To the process and all that it started.
+    pub fn signal_all(&mut self, signal: Signal) {
+        if self.is_running() {
+            killpg(Pid::from_raw(self.pid()), signal).unwrap();
+        }
+    }
+
     /// SIGKILL to the whole group, as a power cut would; returns when it is gone.
     pub fn kill(&mut self) {
         if self.is_running() {

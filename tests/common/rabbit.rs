@@ -262,6 +262,18 @@ impl Rabbit {
         }
     }
 
+    /// It stands still: its connections stay, and nothing answers.
+    pub fn freeze(&mut self) {
+        self.in_docker("pause");
+        self.server.as_mut().expect("the node runs").signal_all(Signal::SIGSTOP);
+    }
+
+    /// And goes on, as if nothing had been.
+    pub fn thaw(&mut self) {
+        self.server.as_mut().expect("the node runs").signal_all(Signal::SIGCONT);
+        self.in_docker("unpause");
+    }
+
     pub async fn restart(&mut self) {
         self.stop().await;
         self.start_again().await;

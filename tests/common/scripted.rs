@@ -1,7 +1,7 @@
-//! A broker that a test holds in its hand: the ports, without a server and without a clock.
+//! A broker that a test holds in its hand: the ports, without a server.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
 use flowlaunch::broker::{
@@ -10,10 +10,12 @@ use flowlaunch::broker::{
 };
 use flowlaunch::lane::Lane;
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 
-/// The bulk lane, and everything that is published.
+/// The bulk lane with its delays, and everything that is published.
 #[derive(Debug)]
 pub struct Scripted {
+    this: Weak<Self>,
     state: Mutex<State>,
     bulk: mpsc::UnboundedSender<Delivery>,
     appetite: watch::Receiver<Appetite>,
@@ -31,6 +33,8 @@ pub struct State {
     pub acked: usize,
     pub returned: usize,
     pub published: Vec<(Destination, Message)>,
+    /// How long one was unacknowledged at most: RabbitMQ ends the session over 30 minutes.
+    pub longest: Duration,
 }
 
 impl Scripted {
@@ -45,7 +49,8 @@ impl Scripted {
         let _ = control.send(Followed::Began);
         let (report, queues) = watch::channel(QueueReport::default());
         let ready = jobs.into_iter().map(|message| (message, 0)).collect();
-        let scripted = Arc::new(Self {
+        let scripted = Arc::new_cyclic(|this| Self {
+            this: this.clone(),
             state: Mutex::new(State {
                 ready,
                 ..State::default()
@@ -90,8 +95,28 @@ impl Scripted {
         }
     }
 
+    /// The delay ladder. What says when a copy is due is dropped: that is by the wall clock, which does not follow a paused
+    /// one.
+    async fn delay(this: Weak<Self>, delay: Duration, mut message: Message) {
+        tokio::time::sleep(delay).await;
+        message
+            .properties
+            .headers
+            .0
+            .retain(|(name, _)| name != "x-flowlaunch-due");
+        if let Some(broker) = this.upgrade() {
+            broker.look().ready.push_back((message, 0));
+            broker.deliver();
+        }
+    }
+
     fn deliver(self: &Arc<Self>) {
-        let prefetch = usize::from(self.appetite.borrow().of(Lane::Bulk));
+        // What is sent to a worker that is gone comes back at once.
+        let prefetch = if self.bulk.is_closed() {
+            0
+        } else {
+            usize::from(self.appetite.borrow().of(Lane::Bulk))
+        };
         loop {
             let mut state = self.look();
             if state.unacked >= prefetch {
@@ -106,9 +131,9 @@ impl Scripted {
                 broker: self.clone(),
                 message: message.clone(),
                 count,
+                since: Instant::now(),
             });
             let delivery = Delivery::new(message, Lane::Bulk, count > 0, count, hold);
-            // An error is a worker that is gone: the delivery, dropped, settles itself.
             let _ = self.bulk.send(delivery);
         }
     }
@@ -119,6 +144,7 @@ struct Held {
     broker: Arc<Scripted>,
     message: Message,
     count: u32,
+    since: Instant,
 }
 
 impl Hold for Held {
@@ -129,6 +155,7 @@ impl Hold for Held {
     fn settle(&self, how: Settlement) {
         let mut state = self.broker.look();
         state.unacked -= 1;
+        state.longest = state.longest.max(self.since.elapsed());
         match how {
             Settlement::Ack => state.acked += 1,
             Settlement::Return => {
@@ -147,6 +174,9 @@ impl Publish for Scripted {
             // The stream, as one who follows it sees it.
             let _ = self.control.send(Followed::Entry(message.body));
             return Box::pin(async { Ok(()) });
+        }
+        if let Destination::Delay(_, delay) = to {
+            tokio::spawn(Self::delay(self.this.clone(), delay, message.clone()));
         }
         self.look().published.push((to, message));
         Box::pin(async { Ok(()) })
