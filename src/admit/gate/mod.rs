@@ -174,6 +174,9 @@ fn announce(before: Faults, after: Faults) {
         (None, Some((reason, cause))) => {
             tracing::error!(reason = reason.as_str(), %cause, "halted: nothing is launched and nothing dead-lettered; a probe every 30 s");
         }
+        (Some((before, _)), Some((reason, cause))) if before != reason => {
+            tracing::error!(reason = reason.as_str(), %cause, "halted still, for another reason");
+        }
         (Some((reason, _)), None) => tracing::info!(reason = reason.as_str(), "no longer halted: launching again"),
         _ => {}
     }
