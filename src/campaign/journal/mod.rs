@@ -1,0 +1,504 @@
+//! What a campaign has done, row by row, on the disk: whoever runs it may be killed at any moment, and the next one goes on.
+//!
+//! A file of its own (SQLite), beside the broker's. A row's way:
+//!
+//! ```text
+//! planned ─▶ sending ─▶ published ─▶ launched | dead | expired | cancelled
+//!                └─ killed before the confirm was noted: sent again with the same id, or with park: unknown
+//! ```
+//!
+//! Every change is durable when the call that makes it returns.
+
+mod schema;
+mod state;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+
+pub use schema::OpenError;
+pub use state::{Counts, RowState, RunState};
+
+/// A run, by its number in the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RunId(i64);
+
+/// What a run is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewRun {
+    /// The campaign's name.
+    pub name: String,
+    /// SHA-256 of the input, in hexadecimal: a changed file is another campaign.
+    pub digest: String,
+    /// What the input is called.
+    pub source: String,
+    /// Everything else that was set, as JSON: a run goes on as it was begun.
+    pub settings: String,
+}
+
+/// A run, as the journal knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// By which it is referred to.
+    pub id: RunId,
+    /// The campaign's name.
+    pub name: String,
+    /// Which run of it, from 1.
+    pub number: u32,
+    /// The input's digest.
+    pub digest: String,
+    /// What the input is called.
+    pub source: String,
+    /// Its settings, as JSON.
+    pub settings: String,
+    /// How it stands.
+    pub state: RunState,
+    /// Why it is paused.
+    pub reason: Option<String>,
+    /// When it was made.
+    pub created: Timestamp,
+    /// Up to which number the results' log has been read.
+    pub results_after: u64,
+}
+
+/// A row, as it is planned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewRow {
+    /// Its line in the input.
+    pub line: u64,
+    /// Its identity within the campaign.
+    pub key: String,
+    /// Its flow.
+    pub flow_id: String,
+    /// Its inputs, as JSON.
+    pub inputs: String,
+    /// Its time zone, if it has one of its own.
+    pub zone: Option<String>,
+}
+
+/// A row that is to be published, or was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// What was planned.
+    pub planned: NewRow,
+    /// How it stands.
+    pub state: RowState,
+    /// When it was published last.
+    pub published: Option<Timestamp>,
+    /// The execution that was started.
+    pub execution_id: Option<String>,
+    /// Attempts spent.
+    pub attempts: u32,
+    /// Why it is not launched.
+    pub reason: Option<String>,
+    /// The same in a sentence.
+    pub error: Option<String>,
+    /// When it was done.
+    pub finished: Option<Timestamp>,
+}
+
+/// What a result says of a row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// Its identity within the campaign.
+    pub key: String,
+    /// How it ended.
+    pub state: RowState,
+    /// The execution that was started.
+    pub execution_id: Option<String>,
+    /// Attempts spent.
+    pub attempts: u32,
+    /// Why it is not launched.
+    pub reason: Option<String>,
+    /// The same in a sentence.
+    pub error: Option<String>,
+    /// When.
+    pub finished: Timestamp,
+}
+
+/// Why something cannot be noted or read.
+#[derive(Debug, thiserror::Error)]
+#[error("the journal {} cannot be used: {why}", path.display())]
+pub struct JournalError {
+    path: PathBuf,
+    #[source]
+    why: rusqlite::Error,
+}
+
+/// The journal.
+#[derive(Debug)]
+pub struct Journal {
+    connection: Connection,
+    path: PathBuf,
+}
+
+impl Journal {
+    /// Opens it, making it when it is not there.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn open(path: &Path) -> Result<Self, OpenError> {
+        schema::open(path, true)
+    }
+
+    /// Opens one that is there: somebody who only looks must not make one.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn open_existing(path: &Path) -> Result<Self, OpenError> {
+        schema::open(path, false)
+    }
+
+    /// Begins a run of a campaign: all of its rows are there when this returns, or nothing is. What `rows` gives as an error
+    /// undoes it all.
+    ///
+    /// # Errors
+    /// The rows' error, or the journal's.
+    pub fn begin<E: From<JournalError>>(
+        &mut self,
+        run: &NewRun,
+        rows: impl Iterator<Item = Result<NewRow, E>>,
+    ) -> Result<RunId, E> {
+        let path = self.path.clone();
+        let fault = |why| JournalError {
+            path: path.clone(),
+            why,
+        };
+        let tx = self
+            .connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .map_err(fault)?;
+        let id: i64 = tx
+            .query_row(
+                "INSERT INTO run (name, number, digest, source, settings, state, created_ms)
+                 VALUES (?1, 1 + coalesce((SELECT max(number) FROM run WHERE name = ?1), 0), ?2, ?3, ?4, 'running', ?5)
+                 RETURNING id",
+                params![run.name, run.digest, run.source, run.settings, now_ms()],
+                |row| row.get(0),
+            )
+            .map_err(fault)?;
+        {
+            let mut insert = tx
+                .prepare("INSERT INTO row (run, line, key, flow_id, inputs, zone, state) VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'planned')")
+                .map_err(fault)?;
+            for row in rows {
+                let row = row?;
+                insert
+                    .execute(params![
+                        id,
+                        i64::try_from(row.line).unwrap_or(i64::MAX),
+                        row.key,
+                        row.flow_id,
+                        row.inputs,
+                        row.zone
+                    ])
+                    .map_err(fault)?;
+            }
+        }
+        tx.commit().map_err(fault)?;
+        Ok(RunId(id))
+    }
+
+    /// The latest run of a campaign.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn latest(&self, name: &str) -> Result<Option<Run>, JournalError> {
+        let sql = format!("{RUN} WHERE name = ?1 ORDER BY number DESC LIMIT 1");
+        self.told(self.connection.query_row(&sql, params![name], run_of).optional())
+    }
+
+    /// All runs, the newest first.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn runs(&self) -> Result<Vec<Run>, JournalError> {
+        let read = || {
+            let mut select = self.connection.prepare(&format!("{RUN} ORDER BY id DESC"))?;
+            select.query_map([], run_of)?.collect()
+        };
+        self.told(read())
+    }
+
+    /// Notes how a run stands.
+    ///
+    /// # Errors
+    /// When it cannot be noted.
+    pub fn set_state(&self, run: RunId, state: RunState, reason: Option<&str>) -> Result<(), JournalError> {
+        let set = self.connection.execute(
+            "UPDATE run SET state = ?2, reason = ?3 WHERE id = ?1",
+            params![run.0, state.as_str(), reason],
+        );
+        self.told(set.map(drop))
+    }
+
+    /// Up to `most` rows that are planned, in the order of the input, after a line; of one zone alone where it matters which.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn planned(&self, run: RunId, zone: Option<&str>, most: usize) -> Result<Vec<Row>, JournalError> {
+        let read = || {
+            let mut select = self.connection.prepare_cached(&format!("{ROW} {PLANNED}"))?;
+            let rows = select.query_map(params![run.0, zone, i64::try_from(most).unwrap_or(i64::MAX)], row_of)?;
+            rows.collect()
+        };
+        self.told(read())
+    }
+
+    /// The zones that rows have which are still planned, and how many of each.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn zones(&self, run: RunId) -> Result<Vec<(Option<String>, u64)>, JournalError> {
+        let read = || {
+            let mut select = self.connection.prepare_cached(
+                "SELECT zone, count(*) FROM row WHERE run = ?1 AND state = 'planned' GROUP BY zone ORDER BY zone",
+            )?;
+            let zones = select.query_map(params![run.0], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            zones.collect()
+        };
+        self.told(read())
+    }
+
+    /// Notes that these rows are about to be published. A crash from here to [`Self::confirmed`] leaves them `sending`:
+    /// nobody knows whether the broker has them.
+    ///
+    /// # Errors
+    /// When it cannot be noted: then they must not be published.
+    pub fn sending(&mut self, run: RunId, lines: &[u64]) -> Result<(), JournalError> {
+        self.each(
+            run,
+            lines,
+            "UPDATE row SET state = 'sending' WHERE run = ?1 AND line = ?2 AND state IN ('planned', 'sending')",
+        )
+    }
+
+    /// Notes that the broker has these rows. A result that was read before that stands.
+    ///
+    /// # Errors
+    /// When it cannot be noted.
+    pub fn confirmed(&mut self, run: RunId, lines: &[u64]) -> Result<(), JournalError> {
+        let sql = format!(
+            "UPDATE row SET state = CASE state WHEN 'sending' THEN 'published' ELSE state END, published_ms = {}
+             WHERE run = ?1 AND line = ?2",
+            now_ms()
+        );
+        self.each(run, lines, &sql)
+    }
+
+    /// Notes that these rows were certainly not published after all.
+    ///
+    /// # Errors
+    /// When it cannot be noted.
+    pub fn withdrawn(&mut self, run: RunId, lines: &[u64]) -> Result<(), JournalError> {
+        self.each(
+            run,
+            lines,
+            "UPDATE row SET state = 'planned' WHERE run = ?1 AND line = ?2 AND state = 'sending'",
+        )
+    }
+
+    fn each(&mut self, run: RunId, lines: &[u64], sql: &str) -> Result<(), JournalError> {
+        let write = |connection: &mut Connection| {
+            let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            {
+                let mut update = tx.prepare(sql)?;
+                for line in lines {
+                    update.execute(params![run.0, i64::try_from(*line).unwrap_or(i64::MAX)])?;
+                }
+            }
+            tx.commit()
+        };
+        let written = write(&mut self.connection);
+        self.told(written)
+    }
+
+    /// Rows that were being sent when their runner ended.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn in_doubt(&self, run: RunId) -> Result<Vec<Row>, JournalError> {
+        let read = || {
+            let mut select = self
+                .connection
+                .prepare(&format!("{ROW} WHERE run = ?1 AND state = 'sending' ORDER BY line"))?;
+            select.query_map(params![run.0], row_of)?.collect()
+        };
+        self.told(read())
+    }
+
+    /// Takes results in, and how far their log has been read, together: nothing is missed and nothing taken for news twice.
+    /// How many of them were of this run.
+    ///
+    /// # Errors
+    /// When they cannot be noted.
+    pub fn take_in(&mut self, run: RunId, told: &[Told], read_up_to: u64) -> Result<usize, JournalError> {
+        let write = |connection: &mut Connection| -> Result<usize, rusqlite::Error> {
+            let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let mut known = 0;
+            {
+                // A row that was launched stays so, whatever a repeated result says.
+                let mut update = tx.prepare(
+                    "UPDATE row SET state = ?3, execution_id = ?4, attempts = ?5, reason = ?6, error = ?7, finished_ms = ?8
+                     WHERE run = ?1 AND key = ?2 AND state NOT IN ('launched', 'completed', 'failed')",
+                )?;
+                for one in told {
+                    known += update.execute(params![
+                        run.0,
+                        one.key,
+                        one.state.as_str(),
+                        one.execution_id,
+                        one.attempts,
+                        one.reason,
+                        one.error,
+                        one.finished.as_millisecond()
+                    ])?;
+                }
+            }
+            tx.execute(
+                "UPDATE run SET results_after = max(results_after, ?2) WHERE id = ?1",
+                params![run.0, i64::try_from(read_up_to).unwrap_or(i64::MAX)],
+            )?;
+            tx.commit()?;
+            Ok(known)
+        };
+        let written = write(&mut self.connection);
+        self.told(written)
+    }
+
+    /// Notes of all rows in one state that they are in another.
+    ///
+    /// # Errors
+    /// When it cannot be noted.
+    pub fn move_all(
+        &self,
+        run: RunId,
+        from: RowState,
+        to: RowState,
+        reason: Option<&str>,
+    ) -> Result<usize, JournalError> {
+        let moved = self.connection.execute(
+            "UPDATE row SET state = ?3, reason = ?4, finished_ms = ?5 WHERE run = ?1 AND state = ?2",
+            params![run.0, from.as_str(), to.as_str(), reason, now_ms()],
+        );
+        self.told(moved)
+    }
+
+    /// Rows that were published so long ago, and of which nothing was heard: they may be on their way still.
+    ///
+    /// # Errors
+    /// When it cannot be noted.
+    pub fn unaccounted(&self, run: RunId, silence: Duration) -> Result<usize, JournalError> {
+        let before = now_ms().saturating_sub(i64::try_from(silence.as_millis()).unwrap_or(i64::MAX));
+        let moved = self.connection.execute(
+            "UPDATE row SET state = 'unaccounted' WHERE run = ?1 AND state = 'published' AND published_ms < ?2",
+            params![run.0, before],
+        );
+        self.told(moved)
+    }
+
+    /// How many rows there are in each state.
+    ///
+    /// # Errors
+    /// When they cannot be counted.
+    pub fn counts(&self, run: RunId) -> Result<Counts, JournalError> {
+        let read = || {
+            let mut select = self
+                .connection
+                .prepare_cached("SELECT state, count(*) FROM row WHERE run = ?1 GROUP BY state")?;
+            let mut counts = Counts::default();
+            let mut rows = select.query(params![run.0])?;
+            while let Some(row) = rows.next()? {
+                counts.add(state::read(row, 0)?, row.get(1)?);
+            }
+            Ok(counts)
+        };
+        self.told(read())
+    }
+
+    /// Hands over every row, in the order of the input, one at a time.
+    ///
+    /// # Errors
+    /// What `take` gives, or the journal's own.
+    pub fn each_row<E: From<JournalError>>(
+        &self,
+        run: RunId,
+        mut take: impl FnMut(Row) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let fault = |why| JournalError {
+            path: self.path.clone(),
+            why,
+        };
+        let mut select = self
+            .connection
+            .prepare(&format!("{ROW} WHERE run = ?1 ORDER BY line"))
+            .map_err(fault)?;
+        let mut rows = select.query(params![run.0]).map_err(fault)?;
+        while let Some(row) = rows.next().map_err(fault)? {
+            take(row_of(row).map_err(fault)?)?;
+        }
+        Ok(())
+    }
+
+    fn told<T>(&self, done: Result<T, rusqlite::Error>) -> Result<T, JournalError> {
+        done.map_err(|why| JournalError {
+            path: self.path.clone(),
+            why,
+        })
+    }
+}
+
+const RUN: &str =
+    "SELECT id, name, number, digest, source, settings, state, reason, created_ms, results_after FROM run";
+const ROW: &str = "SELECT line, key, flow_id, inputs, zone, state, published_ms, execution_id, attempts, reason, error, \
+                   finished_ms FROM row";
+
+/// By its index: most rows of a run are planned no more.
+const PLANNED: &str = "INDEXED BY standing WHERE run = ?1 AND state = 'planned' AND zone IS ?2 ORDER BY line LIMIT ?3";
+
+fn run_of(row: &rusqlite::Row<'_>) -> Result<Run, rusqlite::Error> {
+    Ok(Run {
+        id: RunId(row.get(0)?),
+        name: row.get(1)?,
+        number: row.get(2)?,
+        digest: row.get(3)?,
+        source: row.get(4)?,
+        settings: row.get(5)?,
+        state: RunState::read(row, 6)?,
+        reason: row.get(7)?,
+        created: time(row.get(8)?),
+        results_after: row.get(9)?,
+    })
+}
+
+fn row_of(row: &rusqlite::Row<'_>) -> Result<Row, rusqlite::Error> {
+    Ok(Row {
+        planned: NewRow {
+            line: row.get(0)?,
+            key: row.get(1)?,
+            flow_id: row.get(2)?,
+            inputs: row.get(3)?,
+            zone: row.get(4)?,
+        },
+        state: state::read(row, 5)?,
+        published: row.get::<_, Option<i64>>(6)?.map(time),
+        execution_id: row.get(7)?,
+        attempts: row.get(8)?,
+        reason: row.get(9)?,
+        error: row.get(10)?,
+        finished: row.get::<_, Option<i64>>(11)?.map(time),
+    })
+}
+
+fn time(millis: i64) -> Timestamp {
+    Timestamp::from_millisecond(millis).unwrap_or_default()
+}
+
+fn now_ms() -> i64 {
+    Timestamp::now().as_millisecond()
+}
+
+#[cfg(test)]
+mod tests;

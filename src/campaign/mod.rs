@@ -1,0 +1,3 @@
+//! Campaigns: staggered bulk launches from a file, accounted for row by row.
+
+pub mod journal;
