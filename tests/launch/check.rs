@@ -43,7 +43,7 @@ async fn the_file_is_looked_at_and_neither_made_nor_changed() {
     assert_eq!((said.code, found(&said, "broker").0.as_str()), (0, "ok"));
     let (_, waiting) = found(&said, "queues");
     assert!(
-        waiting.contains("0 in lane normal, 3 in lane bulk, 0 delayed; 0 dead letters"),
+        waiting.contains("0 in lane normal, 3 in lane bulk, 0 delayed; 0 in the hands of 0 workers; 0 dead letters"),
         "{waiting}"
     );
     place.run(&["check"]).fits();

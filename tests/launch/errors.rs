@@ -197,7 +197,7 @@ async fn a_login_that_fails_is_said_to_be_the_token_endpoints() {
         ),
         (
             &["--set", "api.login_url=http://127.0.0.1:1"][..],
-            &["the token endpoint cannot be reached", "api.login_url"][..],
+            &["the token endpoint at 127.0.0.1:1 cannot be reached", "api.login_url"][..],
         ),
     ] {
         let said = place.launch(more);
