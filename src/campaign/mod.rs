@@ -1,0 +1,3 @@
+//! Campaigns: launches from a list, spread over time, accounted for row by row.
+
+pub mod schedule;
