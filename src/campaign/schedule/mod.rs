@@ -1,11 +1,15 @@
 //! When the rows of a campaign go: pure, with time as an argument.
 
 mod not_on;
+mod pacer;
+mod stagger;
 mod start;
 mod windows;
 mod zone;
 
 pub use not_on::NotOn;
+pub use pacer::Pacer;
+pub use stagger::{Pace, Ramp, Stagger, Waves};
 pub use start::{Beginning, Start};
 pub use windows::{Opening, Windows};
 pub use zone::{UnknownZone, zone};

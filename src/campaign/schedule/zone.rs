@@ -5,10 +5,11 @@
 
 use std::fmt;
 use std::sync::OnceLock;
+use std::time::Duration;
 
-use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::{AmbiguousOffset, TimeZone};
+use jiff::{SignedDuration, Timestamp};
 
 /// What databases hold beside the zones: places of nowhere, the machine's own zone, and copies that count leap seconds.
 const NO_ZONES: [&str; 4] = ["Etc/Unknown", "Factory", "localtime", "posixrules"];
@@ -97,6 +98,12 @@ pub(super) fn instant(zone: &TimeZone, shown: DateTime) -> Option<Timestamp> {
         }
         AmbiguousOffset::Unambiguous { .. } | AmbiguousOffset::Fold { .. } => Some(earlier),
     }
+}
+
+/// So much later, or the end of time.
+pub(super) fn later(at: Timestamp, by: Duration) -> Timestamp {
+    let by = SignedDuration::try_from(by).unwrap_or(SignedDuration::MAX);
+    at.checked_add(by).unwrap_or(Timestamp::MAX)
 }
 
 #[cfg(test)]
