@@ -41,7 +41,7 @@ pub mod worker;
 // A person's own calls, without a queue.
 pub mod direct;
 
-// Many launches from a list.
+// Launches from a list, spread over time.
 pub mod campaign;
 
 // What people see and set.

@@ -1,3 +1,4 @@
-//! Campaigns: staggered bulk launches from a file, accounted for row by row.
+//! Campaigns: launches from a list, spread over time, accounted for row by row.
 
 pub mod journal;
+pub mod schedule;
