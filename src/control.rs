@@ -153,6 +153,7 @@ impl Rules {
         match entry {
             Entry::Marker { .. } => {}
             Entry::Pause { scope, at, reason } => {
+                let reason = reason.map(|reason| plain(&reason));
                 self.paused.insert(scope, Pause { since: at, reason });
             }
             Entry::Resume { scope, .. } => {
@@ -237,6 +238,14 @@ impl Rules {
             }))
             .collect()
     }
+}
+
+/// One line for people, whoever wrote it.
+fn plain(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(200)
+        .collect()
 }
 
 /// What is known now: the rules, or why nobody knows them.
@@ -422,6 +431,16 @@ mod tests {
         ] {
             assert_ne!(rules.about(&job(id, Some(campaign))), Standing::Cancelled, "{id}");
         }
+    }
+
+    #[test]
+    fn a_reason_is_one_line_without_anything_that_draws() {
+        let rules = rules([Entry::Pause {
+            scope: Scope::All,
+            at: at(0),
+            reason: Some("\u{1b}[31mred\nsecond".to_owned()),
+        }]);
+        assert_eq!(rules.all().unwrap().reason.as_deref(), Some(" [31mred second"));
     }
 
     #[test]

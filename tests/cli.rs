@@ -97,6 +97,8 @@ fn a_url_that_is_none_is_named_with_what_it_should_look_like() {
         ("amqp://", "names no host"),
         ("amqp://guest:a/b@host", "in a password write %40 for @"),
         ("sqlite:", "names no file: sqlite:PATH"),
+        ("sqlite::memory:", "means something else than a file"),
+        ("sqlite:file:jobs.db?mode=memory", "means something else than a file"),
     ] {
         let place = Place::new(url, "t", "");
         for args in BROKER {

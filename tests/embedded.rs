@@ -369,7 +369,8 @@ async fn what_a_killed_worker_held_goes_to_the_other_one_and_what_a_suspended_on
             .log()
             .contains("a process is gone: the jobs that it held are back")
     );
-    other.term();
+    // Its terminal is gone: an orderly end as well.
+    other.signal(Signal::SIGHUP);
     assert_eq!(other.wait_exit().await, 0);
 }
 
@@ -467,4 +468,72 @@ async fn a_disk_without_room_is_told_of_and_loses_nothing() {
     let (code, _, error) = run(&args, stage.dir.path(), "");
     assert_eq!(code, 0, "{error}");
     assert_eq!(stage.waiting("bulk"), 20_000);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_taken_away_under_a_worker_is_told_of_and_nothing_is_confirmed_into_it() {
+    let stage = Stage::set().await;
+    stage.publish(&stage.input(10));
+    let mut worker = stage.worker().ready().await;
+    wait_launches(&stage.sim, 10).await;
+    let aside = stage.dir.path().join("aside");
+    std::fs::create_dir(&aside).unwrap();
+    let names: Vec<_> = std::fs::read_dir(stage.dir.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .filter(|name| {
+            let name = name.to_string_lossy();
+            name.starts_with("jobs.db") && !name.ends_with("-holders")
+        })
+        .collect();
+    let carry = |from: &Path, to: &Path| {
+        for name in &names {
+            // Its log may have gone meanwhile.
+            let _ = std::fs::rename(from.join(name), to.join(name));
+        }
+    };
+    carry(stage.dir.path(), &aside);
+    worker
+        .wait_readyz("the worker to miss its file", |status, body| {
+            status == 503 && body.contains("was moved, removed or replaced")
+        })
+        .await;
+    // Back in its place it is the same file, and work goes on.
+    carry(&aside, stage.dir.path());
+    worker.wait_ready().await;
+    stage.sim.forget().await;
+    stage.publish(&stage.input(10));
+    wait_launches(&stage.sim, 10).await;
+    assert_launched_once_each(&stage.sim, 10).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kill_switch_on_a_broker_that_takes_nothing_says_so_and_ends_at_the_first_signal() {
+    let stage = Stage::set().await;
+    stage.publish(&stage.input(1));
+    let stranger = rusqlite::Connection::open(stage.file()).unwrap();
+    stranger.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let said = stage.dir.path().join("pause.log");
+    let mut command = flowlaunch();
+    command
+        .args(["pause", "--all", "--set"])
+        .arg(format!("broker.url={}", stage.url()));
+    let mut pausing = Process::spawn("pause", &mut command, &said);
+    until("it to say why it waits", LONG, async || {
+        std::fs::read_to_string(&said)
+            .unwrap()
+            .contains("waiting, for the broker takes nothing now")
+    })
+    .await;
+    pausing.signal(Signal::SIGTERM);
+    assert_eq!(exit_code(pausing.wait(LONG).await), 143);
+    let said = std::fs::read_to_string(&said).unwrap();
+    assert!(said.contains("interrupted"), "{said}");
+    stranger.execute_batch("COMMIT").unwrap();
+    let (code, listed, _) = run(
+        &["pause", "--list", "--set", &format!("broker.url={}", stage.url())],
+        stage.dir.path(),
+        "",
+    );
+    assert_eq!((code, listed.as_str()), (0, "Nothing is paused\n"));
 }

@@ -111,7 +111,7 @@ impl Stage {
             run,
             at: jiff::Timestamp::now(),
         };
-        app::control::command(&config, &entry).await.unwrap();
+        app::control::command(&config, &entry, |_| ()).await.unwrap();
     }
 
     /// Every job, launched once; their attempts were not touched.

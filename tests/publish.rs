@@ -108,6 +108,16 @@ async fn bad_lines_are_named_by_number_and_then_nothing_is_sent() {
         lines[3].starts_with("  line 6, column ") && lines[3].contains("`inputs`"),
         "{err}"
     );
+    // One without an end is not kept whole, and the next one has its number all the same.
+    let (code, _, err) = run(&["publish"], folder.path(), &format!("{}\nx\n", "y".repeat(3_000_000)));
+    let lines: Vec<&str> = err.lines().collect();
+    assert!(
+        code == 2
+            && lines[1].contains("line 1")
+            && lines[1].contains("512000")
+            && lines[2].contains("line 2, column 1"),
+        "{err}"
+    );
     // Many are counted.
     let (code, _, err) = run(&["publish"], folder.path(), &"x\n".repeat(1000));
     assert!(

@@ -7,17 +7,25 @@ use anyhow::{Context as _, anyhow, bail};
 use tokio::time::timeout;
 
 use crate::broker::client::Client;
-use crate::broker::{Destination, Followed, Message, Properties};
+use crate::broker::{Destination, Followed, Link, Message, Properties};
 use crate::config::Config;
 use crate::control::{Control, Entry, Reader, Rules};
 
 /// A confirm, or the stream's end, is waited for so long.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// Writes an entry; when this returns, whoever follows reads it.
-pub async fn command(config: &Config, entry: &Entry) -> anyhow::Result<()> {
+/// Writes an entry; when this returns, whoever follows reads it. `waiting` is told why it takes long.
+pub async fn command(config: &Config, entry: &Entry, waiting: impl Fn(&str)) -> anyhow::Result<()> {
     let broker = super::publisher(config).await?;
-    let written = write(&broker, entry).await;
+    // The clock of a publish stands still while the broker takes none; somebody who stops launches must not wait for ever.
+    let written = timeout(LIMIT, write(&broker, entry, waiting))
+        .await
+        .unwrap_or_else(|_| {
+            Err(anyhow!(
+                "the control stream was not written within {} s: what is in force is as it was",
+                LIMIT.as_secs()
+            ))
+        });
     broker.stop().await;
     written
 }
@@ -36,7 +44,7 @@ async fn read(broker: &Client) -> anyhow::Result<Arc<Rules>> {
     let mut followed = broker.follow();
     while let Some(next) = followed.recv().await {
         match next {
-            Followed::Began => write(broker, &reader.began()).await?,
+            Followed::Began => write(broker, &reader.began(), |_| ()).await?,
             Followed::Entry(entry) => {
                 // An entry of a newer program is passed over.
                 let _ = reader.read(&entry);
@@ -50,7 +58,7 @@ async fn read(broker: &Client) -> anyhow::Result<Arc<Rules>> {
     bail!("the broker was stopped")
 }
 
-async fn write(broker: &Client, entry: &Entry) -> anyhow::Result<()> {
+async fn write(broker: &Client, entry: &Entry, waiting: impl Fn(&str)) -> anyhow::Result<()> {
     let message = Message {
         body: entry.encode().into(),
         properties: Properties {
@@ -58,9 +66,18 @@ async fn write(broker: &Client, entry: &Entry) -> anyhow::Result<()> {
             ..Properties::default()
         },
     };
-    let publisher = broker.publisher();
-    publisher
-        .publish(Destination::Control, message, LIMIT)
-        .await
-        .context("the control stream cannot be written; when no confirm came, the word may be there all the same")
+    let (publisher, mut link) = (broker.publisher(), broker.observed().publishing);
+    let mut writing = publisher.publish(Destination::Control, message, LIMIT);
+    loop {
+        tokio::select! {
+            written = &mut writing => {
+                return written.context("the control stream cannot be written; when no confirm came, the word may be there all the same");
+            }
+            Ok(()) = link.changed() => {
+                if let Link::Blocked(why) = &*link.borrow_and_update() {
+                    waiting(why);
+                }
+            }
+        }
+    }
 }

@@ -67,6 +67,10 @@ impl SecretUrl {
             let path = path.strip_prefix("//").unwrap_or(path);
             return match path {
                 "" => Err("names no file: sqlite:PATH".to_owned()),
+                // Confirmed into memory, a job would be gone with its publisher.
+                special if special.starts_with(':') || special.starts_with("file:") => Err(format!(
+                    "{special} means something else than a file to SQLite: give a plain path, such as sqlite:./jobs.db"
+                )),
                 path => Ok(Kind::Sqlite(path.into())),
             };
         }

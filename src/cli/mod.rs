@@ -222,7 +222,8 @@ async fn command(cli: Cli, stop: CancellationToken) -> Result<(), Failed> {
     match cli.command {
         Command::Configured(command) => {
             let config = Config::load(cli.config.as_deref(), &cli.overrides)?;
-            configured(command, config, stop).await
+            // Boxed: one of all commands' futures is as large as the largest.
+            Box::pin(configured(command, config, stop)).await
         }
         Command::Alone(_) if cli.config.is_some() || !cli.overrides.is_empty() => Err(Failed::Usage(anyhow::anyhow!(
             "this command reads no settings, only its own flags: leave out --config and --set"
@@ -272,11 +273,19 @@ async fn configured(command: Configured, config: Config, stop: CancellationToken
         Configured::Publish(args) => publish::run(config, args, stop).await,
         Configured::Launch(args) => launch::run(config, args, stop).await,
         Configured::Flows(args) => flows::run(config, args, stop).await,
-        Configured::Pause(args) => pause::pause(config, args).await,
-        Configured::Resume(args) => pause::resume(config, args).await,
-        Configured::Topology(args) => topology::run(config, args).await,
-        Configured::Check(args) => check::run(config, args).await,
+        Configured::Pause(args) => until_told(&stop, pause::pause(config, args)).await,
+        Configured::Resume(args) => until_told(&stop, pause::resume(config, args)).await,
+        Configured::Topology(args) => until_told(&stop, topology::run(config, args)).await,
+        Configured::Check(args) => until_told(&stop, check::run(config, args)).await,
     }
+}
+
+/// For commands that can be left off anywhere: they end at the first signal.
+async fn until_told(stop: &CancellationToken, work: impl Future<Output = Result<(), Failed>>) -> Result<(), Failed> {
+    let interrupted = || Failed::Work(anyhow::anyhow!("interrupted: it may be done in part, or not at all"));
+    stop.run_until_cancelled(work)
+        .await
+        .unwrap_or_else(|| Err(interrupted()))
 }
 
 #[expect(clippy::print_stderr, reason = "this is where errors reach the person")]

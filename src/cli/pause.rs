@@ -104,7 +104,7 @@ pub(super) async fn pause(config: Config, args: PauseArgs) -> Result<(), Failed>
         at: Timestamp::now(),
         reason: args.reason,
     };
-    app::control::command(&config, &entry).await?;
+    app::control::command(&config, &entry, waiting).await?;
     out::print(format!(
         "paused: {scope}. Workers follow at once; `flowlaunch resume {}` ends it\n",
         flag(&scope)
@@ -118,7 +118,7 @@ pub(super) async fn resume(config: Config, args: ResumeArgs) -> Result<(), Faile
     let paused = rules.pauses();
     if !paused.iter().any(|(other, _)| *other == scope) {
         return Err(Failed::Work(anyhow!(
-            "{scope} is not paused. {}",
+            "there is no pause of {scope} to end. {}",
             text(&rules).trim_end()
         )));
     }
@@ -126,7 +126,7 @@ pub(super) async fn resume(config: Config, args: ResumeArgs) -> Result<(), Faile
         scope: scope.clone(),
         at: Timestamp::now(),
     };
-    app::control::command(&config, &entry).await?;
+    app::control::command(&config, &entry, waiting).await?;
     let left: Vec<_> = paused.iter().filter(|(other, _)| *other != scope).collect();
     let mut said = format!("resumed: {scope}\n");
     for (scope, _) in left {
@@ -134,6 +134,12 @@ pub(super) async fn resume(config: Config, args: ResumeArgs) -> Result<(), Faile
     }
     out::print(said)?;
     Ok(())
+}
+
+fn waiting(why: &str) {
+    super::told::hint(&format!(
+        "waiting, for the broker takes nothing now: {why}. Ctrl-C ends it"
+    ));
 }
 
 async fn list(config: &Config, as_json: bool) -> Result<(), Failed> {

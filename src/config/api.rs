@@ -45,7 +45,7 @@ pub(super) fn resolve(section: &ApiSection, origins: &Origins) -> Result<ApiSett
         client_secret: secret,
         inputs_field: section.inputs_field.unwrap_or_default(),
         timeout: section.timeout,
-        connect_timeout: section.connect_timeout,
+        connect_timeout: section.connect_timeout.min(section.timeout),
         ca_file: section.ca_file.clone(),
     })
 }

@@ -113,11 +113,12 @@ impl Check<'_> {
             Duration::from_millis(10),
             LONGEST_CALL,
         );
-        if api.connect_timeout > api.timeout {
+        // Where nobody set it, the whole is the limit of the part.
+        if api.connect_timeout > api.timeout && self.is_set("api.connect_timeout") {
             let whole = format_duration(api.timeout);
             self.fault(
                 "api.connect_timeout",
-                format!("is longer than api.timeout ({whole}), of which it is a part"),
+                format!("is longer than api.timeout ({whole}), of which it is a part: lower it, or raise that"),
             );
         }
     }

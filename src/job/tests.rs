@@ -408,3 +408,10 @@ proptest! {
         prop_assert_eq!((read.not_before, read.expires_at), (job.not_before, job.expires_at));
     }
 }
+
+#[test]
+fn what_many_write_for_never_is_a_time() {
+    let never = format!(r#"{{"flowId":"{FLOW}","expiresAt":"9999-12-31T23:59:59Z"}}"#);
+    let job = Job::decode(never.as_bytes(), None, OnUnknown::Relaunch).unwrap();
+    assert_eq!(job.expires_at, Some(jiff::Timestamp::MAX));
+}

@@ -7,6 +7,8 @@ use super::malformed::clip;
 /// Reads a time, or says what is wrong with it.
 pub(super) fn parse(text: &str) -> Result<Timestamp, String> {
     match Rfc3339::of(text) {
+        // What many write for "never" is a day after the last that can be reckoned with.
+        Rfc3339::Shaped if text.starts_with("9999-12-31") => Ok(Timestamp::MAX),
         Rfc3339::Shaped => text
             .parse()
             .map_err(|_| format!("is not a time that exists: `{}`", clip(text))),

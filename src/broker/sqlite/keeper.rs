@@ -3,7 +3,9 @@
 //! A commit costs a write to the disk, whatever is in it; so while one is under way the next one is gathered. Nobody is told
 //! that something is done before its commit is on the disk.
 
-use std::path::PathBuf;
+use std::collections::HashSet;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -14,7 +16,7 @@ use tokio::sync::{Notify, oneshot, watch};
 
 use super::super::{Link, Message, PublishError, Settlement};
 use super::lease::{self, Estate, Lease};
-use super::store::{Batch, OpenError, Queue, Store, Writing, now_ms};
+use super::store::{Batch, Holder, OpenError, Queue, Store, Writing, now_ms};
 use crate::lane::Lane;
 
 /// How soon it is seen that another process has written something.
@@ -129,6 +131,10 @@ pub(super) struct Keeper {
     news: Arc<Notify>,
     keep: Duration,
     ended: bool,
+    /// Which file it is, whatever it is called by now.
+    file: Option<(u64, u64)>,
+    /// Holders that cannot be told from living ones, as was said once.
+    doubtful: HashSet<i64>,
 }
 
 impl Keeper {
@@ -141,6 +147,8 @@ impl Keeper {
     ) -> Self {
         Self {
             folder: lease::folder(store.path()),
+            file: identity(store.path()),
+            doubtful: HashSet::new(),
             store,
             orders,
             holder: None,
@@ -196,6 +204,11 @@ impl Keeper {
         swept: &mut Instant,
         pruned: &mut Instant,
     ) -> Result<(), rusqlite::Error> {
+        if self.is_replaced() {
+            self.replaced();
+            std::thread::sleep(AGAIN);
+            return Ok(());
+        }
         let version = self.store.data_version()?;
         if seen.replace(version) != Some(version) {
             self.news.notify_one();
@@ -238,30 +251,51 @@ impl Keeper {
             if orders.is_empty() {
                 return;
             }
-            let holder = self.holder.as_ref().map(|(id, _)| *id);
-            let committed = self
-                .store
-                .commit(|writing| orders.iter().map(|order| carry_out(writing, order, holder)).collect());
-            match committed {
+            let certain = match self.commit(&orders) {
                 Ok(done) => {
                     self.works();
                     self.tell(orders, done);
                     std::thread::sleep(GAP);
                     return;
                 }
-                Err(error) => {
+                Err(Some(error)) => {
                     self.trouble(&error);
-                    if is_certain(&error) {
-                        for order in &orders {
-                            if let Order::Publish(parcel) = order {
-                                parcel.mark.put_back();
-                            }
-                        }
-                    }
-                    std::thread::sleep(AGAIN);
+                    is_certain(&error)
+                }
+                Err(None) => {
+                    self.replaced();
+                    true
+                }
+            };
+            for order in orders.iter().filter(|_| certain) {
+                if let Order::Publish(parcel) = order {
+                    parcel.mark.put_back();
                 }
             }
+            std::thread::sleep(AGAIN);
         }
+    }
+
+    /// `Err(None)` when the file is not there any more: what is written to one that nobody finds would be confirmed, and
+    /// lost.
+    fn commit(&mut self, orders: &[Order]) -> Result<Vec<Done>, Option<rusqlite::Error>> {
+        if self.is_replaced() {
+            return Err(None);
+        }
+        let holder = self.holder.as_ref().map(|(id, _)| *id);
+        let write = |writing: &Writing<'_>| orders.iter().map(|order| carry_out(writing, order, holder)).collect();
+        self.store.commit(write).map_err(Some)
+    }
+
+    fn is_replaced(&self) -> bool {
+        identity(self.store.path()) != self.file
+    }
+
+    fn replaced(&self) {
+        let path = self.store.path().display();
+        self.down(Link::Down(format!(
+            "{path} was moved, removed or replaced under this process: put it back, or start again"
+        )));
     }
 
     fn works(&self) {
@@ -308,7 +342,7 @@ impl Keeper {
                 continue;
             }
             match Estate::of(&self.folder, &holder.lock, holder.pid) {
-                Ok(None) => {}
+                Ok(None) => self.doubt(&holder),
                 Ok(Some(estate)) => {
                     // A crash in between leaves the row, and the next one finds the lock free again.
                     let returned = self.store.commit(|writing| writing.leave(holder.id))?;
@@ -330,6 +364,17 @@ impl Keeper {
         Ok(())
     }
 
+    /// Says once of a holder that only its process number speaks for it: the file was moved without its locks, perhaps.
+    fn doubt(&mut self, holder: &Holder) {
+        if !self.folder.join(&holder.lock).exists() && self.doubtful.insert(holder.id) {
+            tracing::warn!(
+                pid = holder.pid,
+                "what a process held stays with it, for one of that number runs; its lock is gone (was the file moved \
+                 without the folder of its locks?), so nothing else tells: end that process if it is another one"
+            );
+        }
+    }
+
     /// Says once what is wrong with the file; cleared by the next commit.
     fn trouble(&self, error: &rusqlite::Error) {
         let path = self.store.path().display();
@@ -338,19 +383,32 @@ impl Keeper {
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Link::Blocked(format!(
                 "{path} is locked by another program: end that one, or wait for it"
             )),
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Link::Down(format!(
+                "{path} is damaged: stop this process, and bring back a copy of the file"
+            )),
             _ => Link::Down(format!("cannot write {path}: {error}")),
         };
+        self.down(link);
+    }
+
+    fn down(&self, link: Link) {
         self.link.send_if_modified(|current| {
             let changed = *current != link;
             if changed {
                 if let Link::Blocked(why) | Link::Down(why) = &link {
-                    tracing::warn!(%why, "the queue cannot be written: nothing is lost, and no launch begins until it can");
+                    tracing::warn!(%why, "the queue cannot be written: no launch begins until it can");
                 }
-                *current = link.clone();
+                *current = link;
             }
             changed
         });
     }
+}
+
+/// Which file is found by this name.
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    let file = path.metadata().ok()?;
+    Some((file.dev(), file.ino()))
 }
 
 fn carry_out(writing: &Writing<'_>, order: &Order, holder: Option<i64>) -> Result<Done, rusqlite::Error> {

@@ -104,6 +104,28 @@ pub enum OpenError {
         /// The file.
         path: PathBuf,
     },
+    /// It has a second name: each would have a log of its own, and neither know of the other's.
+    #[error("{} is reached by another name too ({how}), and used by both it would be damaged: link or mount its folder instead", path.display())]
+    Shared {
+        /// The file.
+        path: PathBuf,
+        /// What makes it so.
+        how: &'static str,
+    },
+    /// It is damaged.
+    #[error("{} is damaged: move it away with all files whose names begin so, or bring back a copy", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Its folder is not there.
+    #[error("{} cannot be made: there is no folder {}", path.display(), folder.display())]
+    NoFolder {
+        /// The file.
+        path: PathBuf,
+        /// Its folder.
+        folder: PathBuf,
+    },
     /// It may not be written.
     #[error("{} cannot be written, only read: give this user the right to write it and its folder", path.display())]
     ReadOnly {
@@ -133,6 +155,11 @@ impl OpenError {
         match error.sqlite_error_code() {
             Some(ErrorCode::NotADatabase) => Self::Stranger { path },
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Locked { path },
+            Some(ErrorCode::DatabaseCorrupt) => Self::Damaged { path },
+            Some(ErrorCode::CannotOpen) if path.parent().is_some_and(|folder| !folder.exists()) => Self::NoFolder {
+                folder: path.parent().unwrap_or(&path).to_owned(),
+                path,
+            },
             Some(ErrorCode::DiskFull) => Self::Full { path },
             Some(ErrorCode::ReadOnly) => Self::ReadOnly { path },
             _ => Self::Other {
@@ -226,7 +253,9 @@ impl Store {
         if !create && !path.exists() {
             return Err(OpenError::Missing { path: path.to_owned() });
         }
-        super::place::local(path)?;
+        super::place::fit(path)?;
+        // SQLite has names of its own for what is no file; an absolute path is none of them.
+        let path = &std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         // SQLite takes a file of less than a page for an empty one, and would write over somebody's note.
         if path
             .metadata()

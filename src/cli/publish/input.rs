@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context as _, anyhow, bail};
 
 use crate::broker::{Message, Properties};
-use crate::job::{Job, Malformed, OnUnknown};
+use crate::job::{Job, MAX_BYTES, Malformed, OnUnknown};
 use crate::retry::Policy;
 
 /// Bad lines that are shown; the rest are counted.
@@ -46,19 +46,34 @@ pub(super) fn lines(
     from: usize,
 ) -> anyhow::Result<impl Iterator<Item = std::io::Result<(usize, Vec<u8>)>> + use<>> {
     file.seek(SeekFrom::Start(0)).context("cannot read the input twice")?;
-    let reader = BufReader::with_capacity(1 << 16, file.try_clone().context("cannot read the input twice")?);
-    let numbered = reader.split(b'\n').enumerate().map(|(index, line)| {
-        let mut line = line?;
-        if line.last() == Some(&b'\r') {
-            line.pop();
-        }
-        Ok((index + 1, line))
-    });
+    let mut reader = BufReader::with_capacity(1 << 16, file.try_clone().context("cannot read the input twice")?);
+    let numbered = std::iter::from_fn(move || next_line(&mut reader).transpose())
+        .enumerate()
+        .map(|(index, line)| {
+            let mut line = line?;
+            if line.last() == Some(&b'\r') {
+                line.pop();
+            }
+            Ok((index + 1, line))
+        });
     Ok(numbered.filter(move |line| {
         line.as_ref().map_or(true, |(number, line)| {
             *number >= from && !line.iter().all(u8::is_ascii_whitespace)
         })
     }))
+}
+
+/// A line without its end. Of one that is too long for any job only so much is kept as shows that it is.
+fn next_line(reader: &mut impl BufRead) -> std::io::Result<Option<Vec<u8>>> {
+    const MOST: u64 = MAX_BYTES as u64 + 2;
+    let mut line = Vec::new();
+    if reader.by_ref().take(MOST).read_until(b'\n', &mut line)? == 0 {
+        return Ok(None);
+    }
+    if line.pop_if(|last| *last == b'\n').is_none() && line.len() as u64 == MOST {
+        reader.skip_until(b'\n')?;
+    }
+    Ok(Some(line))
 }
 
 /// Reads every line; the number of jobs from the wanted line on, or an error that names the bad lines.
