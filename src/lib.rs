@@ -41,6 +41,9 @@ pub mod worker;
 // A person's own calls, without a queue.
 pub mod direct;
 
+// Many launches from a file, spread over time.
+pub mod campaign;
+
 // What people see and set.
 pub mod admin;
 pub mod check;

@@ -1,0 +1,3 @@
+//! Campaigns: staggered launches from a file, accounted for row by row.
+
+pub mod source;
