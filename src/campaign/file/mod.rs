@@ -11,8 +11,9 @@ mod write;
 use std::path::PathBuf;
 
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
-use super::source::{Flow, Format};
+use super::source::{Flow, Format, Layout, Mapping, parse_delimiter, parse_encoding};
 use crate::job::OnUnknown;
 use crate::lane::Lane;
 
@@ -134,6 +135,42 @@ impl CampaignFile {
             (None, None) => Err("say which flow to launch: --flow-id, or --flow-column for each row's own".to_owned()),
             (Some(_), Some(_)) => Err("flow_id and flow_column exclude each other: give one of them".to_owned()),
         }
+    }
+}
+
+impl CampaignFile {
+    /// What is said about the file of rows.
+    ///
+    /// # Errors
+    /// When a setting is none, with its name.
+    pub fn layout(&self) -> Result<Layout, String> {
+        let delimiter = self.delimiter.as_deref().map(parse_delimiter).transpose();
+        let encoding = self.encoding.as_deref().map(parse_encoding).transpose();
+        Ok(Layout {
+            format: self.format,
+            delimiter: delimiter.map_err(|said| format!("delimiter: {said}"))?,
+            encoding: encoding.map_err(|said| format!("encoding: {said}"))?,
+        })
+    }
+
+    /// How a row becomes a launch; `constants` are what the settings of `input` say.
+    ///
+    /// # Errors
+    /// When a setting is none, with its name.
+    pub fn mapping(&self, constants: Vec<(String, Box<RawValue>)>) -> Result<Mapping, String> {
+        let map = self
+            .map
+            .iter()
+            .map(|map| map.parse().map_err(|said| format!("map {map}: {said}")));
+        Ok(Mapping {
+            map: map.collect::<Result<_, _>>()?,
+            constants,
+            prefix: self.input_prefix.clone().unwrap_or_default(),
+            skip: self.skip.clone(),
+            flow: self.flow()?,
+            key: self.key.clone(),
+            timezone: self.timezone_column.clone(),
+        })
     }
 }
 

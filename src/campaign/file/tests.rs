@@ -127,6 +127,37 @@ fn a_flag_goes_before_the_file_and_puts_aside_what_it_excludes() {
 }
 
 #[test]
+fn the_file_says_how_rows_are_read() {
+    let file = of(&all());
+    let layout = file.layout().unwrap();
+    assert_eq!((layout.format, layout.delimiter), (Some(Format::Csv), Some(b';')));
+    assert_eq!(layout.encoding.map(|encoding| encoding.name()), Some("windows-1252"));
+    let mapping = file.mapping(Vec::new()).unwrap();
+    assert_eq!(mapping.flow, Flow::Id(FLOW.to_owned()));
+    assert_eq!(
+        (mapping.prefix.as_str(), mapping.skip.as_slice()),
+        ("Flow.", &["internal_note".to_owned()][..])
+    );
+    assert_eq!(
+        (mapping.key.as_deref(), mapping.timezone.as_deref()),
+        (Some("customer_id"), Some("tz"))
+    );
+    assert_eq!(mapping.map, ["amount:number=Betrag".parse().unwrap()]);
+    let flags = CampaignFile {
+        map: vec!["x".to_owned()],
+        encoding: Some("x".to_owned()),
+        ..CampaignFile::default()
+    };
+    assert!(
+        flags
+            .mapping(Vec::new())
+            .unwrap_err()
+            .starts_with("map x: it looks like")
+    );
+    assert!(flags.layout().unwrap_err().starts_with("encoding: \"x\" is not"));
+}
+
+#[test]
 fn paths_are_relative_to_the_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("c.toml");

@@ -1,5 +1,6 @@
 //! The rows of a CSV file: a header, and cells under it.
 
+use std::collections::BTreeMap;
 use std::io::{self, BufReader};
 
 use encoding_rs::Encoding;
@@ -92,6 +93,7 @@ fn header(record: &Record, encoding: &'static Encoding) -> Result<Vec<String>, T
         return wrong(fault.to_owned());
     }
     let mut names: Vec<String> = Vec::new();
+    let mut places = BTreeMap::new();
     for (at, bytes) in record.cells().enumerate() {
         let name = match checked(bytes, encoding) {
             Ok(text) => text.trim().to_owned(),
@@ -103,9 +105,8 @@ fn header(record: &Record, encoding: &'static Encoding) -> Result<Vec<String>, T
                 at + 1
             ));
         }
-        if let Some(before) = names.iter().position(|other| *other == name) {
-            let (first, second) = (before + 1, at + 1);
-            return wrong(format!("columns {first} and {second} are both named {}", clip(&name)));
+        if let Some(first) = places.insert(name.clone(), at + 1) {
+            return wrong(format!("columns {first} and {} are both named {}", at + 1, clip(&name)));
         }
         if is_data(&name) {
             return wrong(format!(

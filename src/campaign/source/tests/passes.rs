@@ -96,3 +96,18 @@ fn a_summary_counts_and_writes_every_reject() {
     Summary::of(rows.unwrap(), &mut Rejects::new(&mut file), |_| Ok(())).unwrap();
     assert!(file.is_empty());
 }
+
+#[test]
+fn what_can_be_read_only_once_is_kept_and_read_twice() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pipe");
+    nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let source = std::thread::scope(|scope| {
+        scope.spawn(|| std::fs::write(&path, "a\n1\n2\n").unwrap());
+        Source::open(&path).unwrap()
+    });
+    for _ in 0..2 {
+        let rows = source.rows(&Layout::default(), &Arc::new(mapping(|_| {})), zones);
+        assert_eq!(rows.unwrap().count(), 2);
+    }
+}
