@@ -1,4 +1,6 @@
 //! Campaigns: launches from a list, spread over time, accounted for row by row.
 
+pub mod file;
 pub mod journal;
 pub mod schedule;
+pub mod source;

@@ -121,7 +121,7 @@ impl Problem {
 }
 
 /// A producer's text, fit to stand in a header and on a terminal: short, and without control characters.
-pub(super) fn clip(text: &str) -> String {
+pub fn clip(text: &str) -> String {
     const MOST: usize = 80;
     let mut out: String = text.chars().take(MOST).flat_map(visible).collect();
     if text.chars().nth(MOST).is_some() {

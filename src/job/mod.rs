@@ -18,7 +18,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-pub use malformed::{Malformed, Partial, Position};
+pub use malformed::{Malformed, Partial, Position, clip};
 
 /// The longest job, in bytes: the API's own limit on a request body.
 pub const MAX_BYTES: usize = 512_000;

@@ -1,0 +1,56 @@
+//! Which keys were there before, without keeping them.
+//!
+//! Of each key 128 bits of its SHA-256 are kept: 16 MB for a million keys and at most 20 with the room to grow. Two of a
+//! million keys are taken for one with a chance of 1 in 10^26.
+
+use sha2::{Digest as _, Sha256};
+
+/// Lists, chosen by the first bits: each is short and sorted, and they do not grow all at once, as a table does.
+const LISTS: usize = 1 << 12;
+
+/// The keys seen so far.
+pub(super) struct Keys(Vec<Vec<u128>>);
+
+impl Keys {
+    pub(super) fn new() -> Self {
+        Self(vec![Vec::new(); LISTS])
+    }
+
+    /// Adds a key; whether it is new.
+    pub(super) fn insert(&mut self, key: &str) -> bool {
+        let sum: [u8; 32] = Sha256::digest(key).into();
+        let sum = sum[..16].iter().fold(0_u128, |sum, byte| sum << 8 | u128::from(*byte));
+        let list = &mut self.0[(sum >> (u128::BITS - LISTS.ilog2())) as usize];
+        let Err(place) = list.binary_search(&sum) else {
+            return false;
+        };
+        if list.len() == list.capacity() {
+            list.reserve_exact(list.len() / 4 + 4);
+        }
+        list.insert(place, sum);
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_new_once() {
+        let mut keys = Keys::new();
+        assert!((0..20_000).all(|n| keys.insert(&n.to_string())));
+        assert!((0..20_000).all(|n| !keys.insert(&n.to_string())));
+        assert!(keys.insert(""));
+    }
+
+    #[test]
+    fn a_million_keys_take_20_mb_at_most() {
+        let mut keys = Keys::new();
+        for n in 0..1_000_000_u32 {
+            keys.insert(&n.to_string());
+        }
+        let room: usize = keys.0.iter().map(|list| list.capacity() * size_of::<u128>()).sum();
+        assert!(room < 20_000_000, "{room} bytes");
+    }
+}
