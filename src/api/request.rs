@@ -20,7 +20,7 @@ pub struct LaunchRequest<'a> {
 
 impl LaunchRequest<'_> {
     /// The body of the request.
-    pub(super) fn encode(&self, inputs_field: InputsField) -> Bytes {
+    pub fn encode(&self, inputs_field: InputsField) -> Bytes {
         // Room for the keys and a UUID; escapes in a name may cost a second allocation.
         const KEYS: usize = 112;
         let sizes = [self.inputs.map(RawValue::get), self.flow_version, self.name];

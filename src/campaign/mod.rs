@@ -2,5 +2,6 @@
 
 pub mod file;
 pub mod journal;
+pub mod plan;
 pub mod schedule;
 pub mod source;

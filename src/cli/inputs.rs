@@ -39,6 +39,13 @@ pub(super) fn parse(text: &str) -> Result<Input, String> {
     })
 }
 
+impl Input {
+    /// Its name and its value.
+    pub(super) fn into_pair(self) -> (String, Box<RawValue>) {
+        (self.key, self.value)
+    }
+}
+
 /// The inputs of the file, byte for byte, and those given one by one in their stead or beside them. `None` when there are
 /// neither.
 pub(super) fn gather(file: Option<&Path>, inputs: &[Input]) -> anyhow::Result<Option<Box<RawValue>>> {

@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 done, 1 it failed, 2 usage or configuration, 130 and 143 on signals.
 
+mod campaign;
 mod check;
 mod demo;
 mod flows;
@@ -121,6 +122,9 @@ enum Configured {
     /// List the flows there are.
     #[command(display_order = 5)]
     Flows(flows::Args),
+    /// Many launches from a list: what would it do?
+    #[command(display_order = 5)]
+    Campaign(campaign::Args),
     /// Say what is set, and whether broker and API will do. Launches nothing.
     #[command(display_order = 6)]
     Check(check::Args),
@@ -273,6 +277,7 @@ async fn configured(command: Configured, config: Config, stop: CancellationToken
         Configured::Publish(args) => publish::run(config, args, stop).await,
         Configured::Launch(args) => launch::run(config, args, stop).await,
         Configured::Flows(args) => flows::run(config, args, stop).await,
+        Configured::Campaign(args) => campaign::run(config, args, stop).await,
         Configured::Pause(args) => until_told(&stop, pause::pause(config, args)).await,
         Configured::Resume(args) => until_told(&stop, pause::resume(config, args)).await,
         Configured::Topology(args) => until_told(&stop, topology::run(config, args)).await,

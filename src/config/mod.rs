@@ -134,6 +134,11 @@ impl Config {
         .into())
     }
 
+    /// What the launch request calls the inputs, for those who only show one.
+    pub fn inputs_field(&self) -> crate::api::InputsField {
+        self.api.inputs_field.unwrap_or_default()
+    }
+
     /// The API's settings, for commands that call it.
     pub fn api(&self) -> Result<ApiSettings, ConfigError> {
         api::resolve(&self.api, &self.origins)
