@@ -23,10 +23,6 @@ use common::wait::eventually;
 use common::{Amqp, LONG, Prefix, Rabbit, Sim, Worker};
 use stub::Stub;
 
-/// The worker's, so that the bare loop is not slower for another one.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 const FLOW: &str = "5f4e9a4e-3c0a-4c63-9a0f-0f7f8f1d2c3b";
 
 fn main() {
