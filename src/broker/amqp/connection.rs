@@ -16,6 +16,9 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(15);
 /// A dead peer is noticed within two of these.
 const HEARTBEAT: u16 = 10;
 
+/// The largest frame of a small connection: twice the least that AMQP allows.
+const SMALL_FRAME: u32 = 8192;
+
 /// Why nobody can even try to connect.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum EndpointError {
@@ -135,6 +138,15 @@ impl Endpoint {
             AMQPScheme::AMQPS => "amqps",
         };
         format!("{scheme}://{}:{}", self.uri.authority.host, self.uri.authority.port)
+    }
+
+    /// The same, for a connection on which only small messages go: lapin keeps room for 32 of the largest frames each way,
+    /// 8 MB with frames of 128 KiB.
+    #[must_use]
+    pub fn small(&self) -> Self {
+        let mut small = self.clone();
+        small.uri.query.frame_max = Some(SMALL_FRAME);
+        small
     }
 
     /// Opens a connection; `role` is what the broker's tools show for it.

@@ -27,7 +27,7 @@ pub(super) struct Follower {
 
 impl Follower {
     async fn follow(&self, link: &watch::Sender<Link>) -> Result<(), Ended> {
-        let connection = self.site.endpoint.connect("following").await?;
+        let connection = self.site.endpoint.small().connect("following").await?;
         let mut events = pin!(connection.events_listener());
         declare::declare(&connection, &self.site.topology, self.site.declare).await?;
         let channel = connection.create_channel().await?;
