@@ -165,6 +165,11 @@ impl Rules {
         }
     }
 
+    /// Whether nothing is in force.
+    pub fn is_empty(&self) -> bool {
+        self.paused.is_empty() && self.cancelled.is_empty()
+    }
+
     /// Whether everything is paused.
     pub fn all(&self) -> Option<&Pause> {
         self.paused.get(&Scope::All)
@@ -188,7 +193,7 @@ impl Rules {
 
     /// How a job stands.
     pub fn about(&self, job: &Subject) -> Standing {
-        if self.paused.is_empty() && self.cancelled.is_empty() {
+        if self.is_empty() {
             return Standing::Free;
         }
         let run = job.run();

@@ -7,7 +7,7 @@ use anyhow::{Context as _, anyhow, bail};
 use tokio::time::timeout;
 
 use crate::broker::client::Client;
-use crate::broker::{Destination, Followed, Link, Message, Properties};
+use crate::broker::{Destination, Followed, Link, Message};
 use crate::config::Config;
 use crate::control::{Control, Entry, Reader, Rules};
 
@@ -59,13 +59,7 @@ async fn read(broker: &Client) -> anyhow::Result<Arc<Rules>> {
 }
 
 async fn write(broker: &Client, entry: &Entry, waiting: impl Fn(&str)) -> anyhow::Result<()> {
-    let message = Message {
-        body: entry.encode().into(),
-        properties: Properties {
-            content_type: Some("application/json".to_owned()),
-            ..Properties::default()
-        },
-    };
+    let message = Message::json(entry.encode());
     let (publisher, mut link) = (broker.publisher(), broker.observed().publishing);
     let mut writing = publisher.publish(Destination::Control, message, LIMIT);
     loop {

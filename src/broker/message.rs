@@ -23,6 +23,19 @@ pub struct Message {
     pub properties: Properties,
 }
 
+impl Message {
+    /// A document of ours: a body of JSON, and nothing else on the envelope.
+    pub fn json(body: impl Into<Bytes>) -> Self {
+        Self {
+            body: body.into(),
+            properties: Properties {
+                content_type: Some("application/json".to_owned()),
+                ..Properties::default()
+            },
+        }
+    }
+}
+
 /// The properties that we read and carry.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[expect(missing_docs, reason = "the names are AMQP's own")]

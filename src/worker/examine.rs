@@ -71,9 +71,10 @@ impl Context {
 
     /// How control stands to it. What is not known is found out by the last look.
     fn standing(&self, work: &Work) -> Standing {
-        match (self.control.known(), work.subject()) {
-            (Ok(rules), Some(subject)) => rules.about(&subject),
-            (Err(_), _) | (_, None) => Standing::Free,
+        match self.control.known() {
+            // Nearly always nothing is in force: then no job is described for it.
+            Ok(rules) if !rules.is_empty() => work.subject().map_or(Standing::Free, |job| rules.about(&job)),
+            Ok(_) | Err(_) => Standing::Free,
         }
     }
 

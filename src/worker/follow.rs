@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::Context;
-use crate::broker::{Destination, Followed, Message, Properties};
+use crate::broker::{Destination, Followed, Message};
 use crate::control::{Entry, Reader};
 
 /// How long one confirm may take, and the pause before it is tried again.
@@ -52,7 +52,7 @@ pub(super) async fn follow(context: &Context, followed: &mut mpsc::UnboundedRece
 async fn write(context: &Context, marker: Entry) {
     while let Err(error) = context
         .publisher
-        .publish(Destination::Control, message(&marker), LIMIT)
+        .publish(Destination::Control, Message::json(marker.encode()), LIMIT)
         .await
     {
         tracing::debug!(%error, "the control stream cannot be written yet");
@@ -66,20 +66,10 @@ async fn renew(context: &Context) {
     for entry in rules.fading(Timestamp::now()) {
         if let Err(error) = context
             .publisher
-            .publish(Destination::Control, message(&entry), LIMIT)
+            .publish(Destination::Control, Message::json(entry.encode()), LIMIT)
             .await
         {
             tracing::warn!(%error, "what is paused or cancelled cannot be written again: tried in an hour");
         }
-    }
-}
-
-fn message(entry: &Entry) -> Message {
-    Message {
-        body: entry.encode().into(),
-        properties: Properties {
-            content_type: Some("application/json".to_owned()),
-            ..Properties::default()
-        },
     }
 }
