@@ -30,7 +30,7 @@ pub const MAX_CAMPAIGN_BYTES: usize = 128;
 pub const MAX_ATTEMPTS: u32 = 100;
 
 /// What to do with a job of which nobody can say whether it was launched.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, clap::ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OnUnknown {
     /// Launch it again, a few times: rather twice than never.
