@@ -187,6 +187,17 @@ pub enum Followed {
     Lost(String),
 }
 
+/// What comes to one who follows the results.
+#[derive(Clone, Debug, PartialEq)]
+pub enum FollowedResult {
+    /// Read from here on.
+    Began,
+    /// A result, with its number in the log.
+    Result(u64, Message),
+    /// It cannot be read, with the reason.
+    Lost(String),
+}
+
 /// Whether, and how much, to consume.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Appetite {

@@ -1,7 +1,9 @@
 //! Campaigns: launches from a list, spread over time, accounted for row by row.
 
+pub mod begin;
 pub mod file;
 pub mod journal;
 pub mod plan;
+pub mod run;
 pub mod schedule;
 pub mod source;

@@ -19,6 +19,8 @@ pub struct Plan {
     pub digest: String,
     /// What the pass over the rows found.
     pub summary: Summary,
+    /// Lines of rows that the file is not to blame for, and that cannot be launched all the same; in their order.
+    pub refused: Vec<u64>,
     /// The first row that would be launched.
     pub first: Option<Row>,
     /// When rows go.
@@ -82,6 +84,11 @@ pub fn schedule(file: &CampaignFile) -> Result<Schedule, PlanError> {
     })
 }
 
+/// The check of a row's own zone.
+pub(super) fn known_zone(name: &str) -> Result<(), String> {
+    schedule::zone(name).map(drop).map_err(|said| said.to_string())
+}
+
 fn read<T: std::str::FromStr<Err = String>>(text: Option<&str>, key: &str) -> Result<Option<T>, PlanError> {
     let read = text.map(str::parse).transpose();
     read.map_err(|said: String| PlanError::Setting(format!("{key}: {said}")))
@@ -109,31 +116,31 @@ pub fn plan(
     let local = schedule.check_zone(false).is_err();
     let mapping = Arc::new(file.mapping(constants).map_err(PlanError::Setting)?);
     let layout = file.layout().map_err(PlanError::Setting)?;
-    let known = |name: &str| schedule::zone(name).map(drop).map_err(|said| said.to_string());
     let mut rows = schedule::Rows::default();
-    let mut first = None;
+    let (mut first, mut refused) = (None, Vec::new());
+    let mut look = |row: &Row| {
+        let named = row.timezone.as_deref().and_then(|name| schedule::zone(name).ok());
+        match named.or_else(|| zone.clone()) {
+            Some(zone) => rows.add(&zone),
+            None if local => {
+                return Err(BadRow {
+                    line: row.line,
+                    column: file.timezone_column.clone(),
+                    message: "it has no time zone, and there is none for all rows: give it one, or --timezone"
+                        .to_owned(),
+                });
+            }
+            None => rows.add(&TimeZone::UTC),
+        }
+        if first.is_none() {
+            first = Some(row.clone());
+        }
+        Ok(())
+    };
     let summary = Summary::of(
-        source.rows(&layout, &mapping, known)?,
+        source.rows(&layout, &mapping, known_zone)?,
         &mut Rejects::new(rejects),
-        |row| {
-            let named = row.timezone.as_deref().and_then(|name| schedule::zone(name).ok());
-            match named.or_else(|| zone.clone()) {
-                Some(zone) => rows.add(&zone),
-                None if local => {
-                    return Err(BadRow {
-                        line: row.line,
-                        column: file.timezone_column.clone(),
-                        message: "it has no time zone, and there is none for all rows: give it one, or --timezone"
-                            .to_owned(),
-                    });
-                }
-                None => rows.add(&TimeZone::UTC),
-            }
-            if first.is_none() {
-                first = Some(row.clone());
-            }
-            Ok(())
-        },
+        |row| look(row).inspect_err(|_| refused.push(row.line)),
     )?;
     let late = schedule.start.and_then(|start| {
         let begins = rows.zones().iter().map(|zone| start.beginning(zone, now));
@@ -147,6 +154,7 @@ pub fn plan(
         forecast: forecast(&rows, &schedule, limit, now),
         zones: rows.zones().to_vec(),
         summary,
+        refused,
         first,
         schedule,
         late,

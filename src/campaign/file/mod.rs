@@ -174,6 +174,34 @@ impl CampaignFile {
     }
 }
 
+impl CampaignFile {
+    /// What [`Self::to_toml`] wrote.
+    pub fn from_toml(text: &str) -> Option<Self> {
+        use figment::providers::{Format as _, Toml};
+
+        figment::Figment::from(Toml::string(text)).extract().ok()
+    }
+
+    /// The first setting with which the same file would give other rows.
+    pub fn reads_otherwise(&self, other: &Self) -> Option<&'static str> {
+        let same = [
+            ("format", self.format == other.format),
+            ("delimiter", self.delimiter == other.delimiter),
+            ("encoding", self.encoding == other.encoding),
+            ("map", self.map == other.map),
+            ("input", self.input == other.input),
+            ("input_prefix", self.input_prefix == other.input_prefix),
+            ("skip", self.skip == other.skip),
+            ("flow_id", self.flow_id == other.flow_id),
+            ("flow_column", self.flow_column == other.flow_column),
+            ("key", self.key == other.key),
+            ("timezone_column", self.timezone_column == other.timezone_column),
+            ("lane", self.lane == other.lane),
+        ];
+        same.into_iter().find(|(_, same)| !same).map(|(key, _)| key)
+    }
+}
+
 fn either(flags: Vec<String>, file: Vec<String>) -> Vec<String> {
     if flags.is_empty() { file } else { flags }
 }

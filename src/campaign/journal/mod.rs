@@ -4,20 +4,25 @@
 //!
 //! ```text
 //! planned ─▶ sending ─▶ published ─▶ launched | dead | expired | cancelled
-//!                └─ killed before the confirm was noted: sent again with the same id, or with park: unknown
+//!    ▲           │           └─ it missed its window alone: planned again
+//!    └───────────┴─ killed before the confirm was noted: sent again with the same id, or with park: unknown
 //! ```
 //!
 //! Every change is durable when the call that makes it returns.
 
+mod fate;
+mod hold;
+mod rows;
 mod schema;
 mod state;
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
+pub use hold::Hold;
+pub use rows::{Change, Sending};
 pub use schema::OpenError;
 pub use state::{Counts, RowState, RunState};
 
@@ -78,6 +83,28 @@ pub struct NewRow {
     pub zone: Option<String>,
 }
 
+/// What a row of the input is, when the journal takes it in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Loaded {
+    /// To be launched.
+    Row(NewRow),
+    /// Never: it is accounted for as dead.
+    Unfit {
+        /// Its line in the input.
+        line: u64,
+        /// Why, in a word.
+        reason: &'static str,
+        /// The same in a sentence.
+        error: String,
+    },
+}
+
+impl From<NewRow> for Loaded {
+    fn from(row: NewRow) -> Self {
+        Self::Row(row)
+    }
+}
+
 /// A row that is to be published, or was.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
@@ -87,6 +114,10 @@ pub struct Row {
     pub state: RowState,
     /// When it was published last.
     pub published: Option<Timestamp>,
+    /// Until when that may be launched.
+    pub expires: Option<Timestamp>,
+    /// Whether its execution is followed to its end.
+    pub track: bool,
     /// The execution that was started.
     pub execution_id: Option<String>,
     /// Attempts spent.
@@ -127,6 +158,9 @@ pub struct JournalError {
     why: rusqlite::Error,
 }
 
+/// Rows that come in at once.
+const PAGE: usize = 10_000;
+
 /// The journal.
 #[derive(Debug)]
 pub struct Journal {
@@ -152,53 +186,105 @@ impl Journal {
     }
 
     /// Begins a run of a campaign: all of its rows are there when this returns, or nothing is. What `rows` gives as an error
-    /// undoes it all.
+    /// undoes it all. Others can write meanwhile: the rows come in by pages, and a crash between two leaves a run that is
+    /// `loading`, which nobody sees and the next one clears away. One process at a time begins runs of a name.
     ///
     /// # Errors
     /// The rows' error, or the journal's.
-    pub fn begin<E: From<JournalError>>(
+    pub fn begin<R: Into<Loaded>, E: From<JournalError>>(
         &mut self,
         run: &NewRun,
-        rows: impl Iterator<Item = Result<NewRow, E>>,
+        mut rows: impl Iterator<Item = Result<R, E>>,
     ) -> Result<RunId, E> {
-        let path = self.path.clone();
-        let fault = |why| JournalError {
-            path: path.clone(),
-            why,
+        self.clear(&run.name)?;
+        let id: Result<i64, _> = self.connection.query_row(
+            "INSERT INTO run (name, number, digest, source, settings, state, created_ms)
+             VALUES (?1, 1 + coalesce((SELECT max(number) FROM run WHERE name = ?1), 0), ?2, ?3, ?4, 'loading', ?5)
+             RETURNING id",
+            params![run.name, run.digest, run.source, run.settings, now_ms()],
+            |row| row.get(0),
+        );
+        let id = RunId(self.told(id)?);
+        let loaded = loop {
+            let mut page = Vec::with_capacity(PAGE);
+            let mut failed = None;
+            for row in rows.by_ref().take(PAGE) {
+                match row {
+                    Ok(row) => page.push(row.into()),
+                    Err(error) => {
+                        failed = Some(error);
+                        break;
+                    }
+                }
+            }
+            if let Some(error) = failed {
+                break Err(error);
+            }
+            if page.is_empty() {
+                break Ok(());
+            }
+            if let Err(error) = self.load(id, &page) {
+                break Err(error.into());
+            }
         };
-        let tx = self
-            .connection
-            .transaction_with_behavior(TransactionBehavior::Immediate)
-            .map_err(fault)?;
-        let id: i64 = tx
-            .query_row(
-                "INSERT INTO run (name, number, digest, source, settings, state, created_ms)
-                 VALUES (?1, 1 + coalesce((SELECT max(number) FROM run WHERE name = ?1), 0), ?2, ?3, ?4, 'running', ?5)
-                 RETURNING id",
-                params![run.name, run.digest, run.source, run.settings, now_ms()],
-                |row| row.get(0),
-            )
-            .map_err(fault)?;
-        {
-            let mut insert = tx
-                .prepare("INSERT INTO row (run, line, key, flow_id, inputs, zone, state) VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'planned')")
-                .map_err(fault)?;
-            for row in rows {
-                let row = row?;
-                insert
-                    .execute(params![
-                        id,
-                        i64::try_from(row.line).unwrap_or(i64::MAX),
-                        row.key,
-                        row.flow_id,
-                        row.inputs,
-                        row.zone
-                    ])
-                    .map_err(fault)?;
+        match loaded {
+            Ok(()) => self.set_state(id, RunState::Running, None)?,
+            Err(error) => {
+                self.clear(&run.name)?;
+                return Err(error);
             }
         }
-        tx.commit().map_err(fault)?;
-        Ok(RunId(id))
+        Ok(id)
+    }
+
+    fn load(&mut self, run: RunId, page: &[Loaded]) -> Result<(), JournalError> {
+        let write = |connection: &mut Connection| {
+            let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            {
+                let mut insert = tx.prepare_cached(
+                    "INSERT INTO row (run, line, key, flow_id, inputs, zone, state)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'planned')",
+                )?;
+                let mut unfit = tx.prepare_cached(
+                    "INSERT INTO row (run, line, flow_id, inputs, state, reason, error, finished_ms)
+                     VALUES (?1, ?2, '', '', 'dead', ?3, ?4, ?5)",
+                )?;
+                let number = |line: u64| i64::try_from(line).unwrap_or(i64::MAX);
+                for row in page {
+                    match row {
+                        Loaded::Row(row) => insert.execute(params![
+                            run.0,
+                            number(row.line),
+                            row.key,
+                            row.flow_id,
+                            row.inputs,
+                            row.zone
+                        ])?,
+                        Loaded::Unfit { line, reason, error } => {
+                            unfit.execute(params![run.0, number(*line), reason, error, now_ms()])?
+                        }
+                    };
+                }
+            }
+            tx.commit()
+        };
+        let written = write(&mut self.connection);
+        self.told(written)
+    }
+
+    /// Takes away what a run that was never wholly read has left.
+    fn clear(&mut self, name: &str) -> Result<(), JournalError> {
+        let loading = "(SELECT id FROM run WHERE name = ?1 AND state = 'loading')";
+        let rows = format!(
+            "DELETE FROM row WHERE (run, line) IN (SELECT run, line FROM row WHERE run IN {loading} LIMIT {PAGE})"
+        );
+        let clear = || {
+            while self.connection.execute(&rows, params![name])? > 0 {}
+            let run = "DELETE FROM run WHERE name = ?1 AND state = 'loading'";
+            self.connection.execute(run, params![name])
+        };
+        let cleared = clear();
+        self.told(cleared.map(drop))
     }
 
     /// The latest run of a campaign.
@@ -206,7 +292,7 @@ impl Journal {
     /// # Errors
     /// When it cannot be read.
     pub fn latest(&self, name: &str) -> Result<Option<Run>, JournalError> {
-        let sql = format!("{RUN} WHERE name = ?1 ORDER BY number DESC LIMIT 1");
+        let sql = format!("{RUN} WHERE name = ?1 AND state <> 'loading' ORDER BY number DESC LIMIT 1");
         self.told(self.connection.query_row(&sql, params![name], run_of).optional())
     }
 
@@ -216,7 +302,9 @@ impl Journal {
     /// When they cannot be read.
     pub fn runs(&self) -> Result<Vec<Run>, JournalError> {
         let read = || {
-            let mut select = self.connection.prepare(&format!("{RUN} ORDER BY id DESC"))?;
+            let mut select = self
+                .connection
+                .prepare(&format!("{RUN} WHERE state <> 'loading' ORDER BY id DESC"))?;
             select.query_map([], run_of)?.collect()
         };
         self.told(read())
@@ -247,6 +335,17 @@ impl Journal {
         self.told(read())
     }
 
+    /// Notes with which settings a run goes on.
+    ///
+    /// # Errors
+    /// When it cannot be noted.
+    pub fn set_settings(&self, run: RunId, settings: &str) -> Result<(), JournalError> {
+        let set = self
+            .connection
+            .execute("UPDATE run SET settings = ?2 WHERE id = ?1", params![run.0, settings]);
+        self.told(set.map(drop))
+    }
+
     /// The zones that rows have which are still planned, and how many of each.
     ///
     /// # Errors
@@ -260,143 +359,6 @@ impl Journal {
             zones.collect()
         };
         self.told(read())
-    }
-
-    /// Notes that these rows are about to be published. A crash from here to [`Self::confirmed`] leaves them `sending`:
-    /// nobody knows whether the broker has them.
-    ///
-    /// # Errors
-    /// When it cannot be noted: then they must not be published.
-    pub fn sending(&mut self, run: RunId, lines: &[u64]) -> Result<(), JournalError> {
-        self.each(
-            run,
-            lines,
-            "UPDATE row SET state = 'sending' WHERE run = ?1 AND line = ?2 AND state IN ('planned', 'sending')",
-        )
-    }
-
-    /// Notes that the broker has these rows. A result that was read before that stands.
-    ///
-    /// # Errors
-    /// When it cannot be noted.
-    pub fn confirmed(&mut self, run: RunId, lines: &[u64]) -> Result<(), JournalError> {
-        let sql = format!(
-            "UPDATE row SET state = CASE state WHEN 'sending' THEN 'published' ELSE state END, published_ms = {}
-             WHERE run = ?1 AND line = ?2",
-            now_ms()
-        );
-        self.each(run, lines, &sql)
-    }
-
-    /// Notes that these rows were certainly not published after all.
-    ///
-    /// # Errors
-    /// When it cannot be noted.
-    pub fn withdrawn(&mut self, run: RunId, lines: &[u64]) -> Result<(), JournalError> {
-        self.each(
-            run,
-            lines,
-            "UPDATE row SET state = 'planned' WHERE run = ?1 AND line = ?2 AND state = 'sending'",
-        )
-    }
-
-    fn each(&mut self, run: RunId, lines: &[u64], sql: &str) -> Result<(), JournalError> {
-        let write = |connection: &mut Connection| {
-            let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            {
-                let mut update = tx.prepare(sql)?;
-                for line in lines {
-                    update.execute(params![run.0, i64::try_from(*line).unwrap_or(i64::MAX)])?;
-                }
-            }
-            tx.commit()
-        };
-        let written = write(&mut self.connection);
-        self.told(written)
-    }
-
-    /// Rows that were being sent when their runner ended.
-    ///
-    /// # Errors
-    /// When they cannot be read.
-    pub fn in_doubt(&self, run: RunId) -> Result<Vec<Row>, JournalError> {
-        let read = || {
-            let mut select = self
-                .connection
-                .prepare(&format!("{ROW} WHERE run = ?1 AND state = 'sending' ORDER BY line"))?;
-            select.query_map(params![run.0], row_of)?.collect()
-        };
-        self.told(read())
-    }
-
-    /// Takes results in, and how far their log has been read, together: nothing is missed and nothing taken for news twice.
-    /// How many of them were of this run.
-    ///
-    /// # Errors
-    /// When they cannot be noted.
-    pub fn take_in(&mut self, run: RunId, told: &[Told], read_up_to: u64) -> Result<usize, JournalError> {
-        let write = |connection: &mut Connection| -> Result<usize, rusqlite::Error> {
-            let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let mut known = 0;
-            {
-                // A row that was launched stays so, whatever a repeated result says.
-                let mut update = tx.prepare(
-                    "UPDATE row SET state = ?3, execution_id = ?4, attempts = ?5, reason = ?6, error = ?7, finished_ms = ?8
-                     WHERE run = ?1 AND key = ?2 AND state NOT IN ('launched', 'completed', 'failed')",
-                )?;
-                for one in told {
-                    known += update.execute(params![
-                        run.0,
-                        one.key,
-                        one.state.as_str(),
-                        one.execution_id,
-                        one.attempts,
-                        one.reason,
-                        one.error,
-                        one.finished.as_millisecond()
-                    ])?;
-                }
-            }
-            tx.execute(
-                "UPDATE run SET results_after = max(results_after, ?2) WHERE id = ?1",
-                params![run.0, i64::try_from(read_up_to).unwrap_or(i64::MAX)],
-            )?;
-            tx.commit()?;
-            Ok(known)
-        };
-        let written = write(&mut self.connection);
-        self.told(written)
-    }
-
-    /// Notes of all rows in one state that they are in another.
-    ///
-    /// # Errors
-    /// When it cannot be noted.
-    pub fn move_all(
-        &self,
-        run: RunId,
-        from: RowState,
-        to: RowState,
-        reason: Option<&str>,
-    ) -> Result<usize, JournalError> {
-        let moved = self.connection.execute(
-            "UPDATE row SET state = ?3, reason = ?4, finished_ms = ?5 WHERE run = ?1 AND state = ?2",
-            params![run.0, from.as_str(), to.as_str(), reason, now_ms()],
-        );
-        self.told(moved)
-    }
-
-    /// Rows that were published so long ago, and of which nothing was heard: they may be on their way still.
-    ///
-    /// # Errors
-    /// When it cannot be noted.
-    pub fn unaccounted(&self, run: RunId, silence: Duration) -> Result<usize, JournalError> {
-        let before = now_ms().saturating_sub(i64::try_from(silence.as_millis()).unwrap_or(i64::MAX));
-        let moved = self.connection.execute(
-            "UPDATE row SET state = 'unaccounted' WHERE run = ?1 AND state = 'published' AND published_ms < ?2",
-            params![run.0, before],
-        );
-        self.told(moved)
     }
 
     /// How many rows there are in each state.
@@ -453,7 +415,7 @@ impl Journal {
 const RUN: &str =
     "SELECT id, name, number, digest, source, settings, state, reason, created_ms, results_after FROM run";
 const ROW: &str = "SELECT line, key, flow_id, inputs, zone, state, published_ms, execution_id, attempts, reason, error, \
-                   finished_ms FROM row";
+                   finished_ms, expires_ms, track FROM row";
 
 /// By its index: most rows of a run are planned no more.
 const PLANNED: &str = "INDEXED BY standing WHERE run = ?1 AND state = 'planned' AND zone IS ?2 ORDER BY line LIMIT ?3";
@@ -477,7 +439,7 @@ fn row_of(row: &rusqlite::Row<'_>) -> Result<Row, rusqlite::Error> {
     Ok(Row {
         planned: NewRow {
             line: row.get(0)?,
-            key: row.get(1)?,
+            key: row.get::<_, Option<String>>(1)?.unwrap_or_default(),
             flow_id: row.get(2)?,
             inputs: row.get(3)?,
             zone: row.get(4)?,
@@ -489,6 +451,8 @@ fn row_of(row: &rusqlite::Row<'_>) -> Result<Row, rusqlite::Error> {
         reason: row.get(9)?,
         error: row.get(10)?,
         finished: row.get::<_, Option<i64>>(11)?.map(time),
+        expires: row.get::<_, Option<i64>>(12)?.map(time),
+        track: row.get(13)?,
     })
 }
 

@@ -1,7 +1,8 @@
 //! The journal's file: its schema, and why it cannot be used.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
@@ -31,12 +32,15 @@ const SCHEMA: &str = "
     CREATE TABLE row (
         run          INTEGER NOT NULL REFERENCES run,
         line         INTEGER NOT NULL,
-        key          TEXT NOT NULL,
+        key          TEXT,
         flow_id      TEXT NOT NULL,
         inputs       TEXT NOT NULL,
         zone         TEXT,
         state        TEXT NOT NULL,
         published_ms INTEGER,
+        expires_ms   INTEGER,
+        window       INTEGER NOT NULL DEFAULT 0,
+        track        INTEGER NOT NULL DEFAULT 0,
         execution_id TEXT,
         attempts     INTEGER NOT NULL DEFAULT 0,
         reason       TEXT,
@@ -97,7 +101,7 @@ pub(super) fn open(path: &Path, create: bool) -> Result<Journal, OpenError> {
     flags.set(OpenFlags::SQLITE_OPEN_CREATE, create);
     let mut connection = Connection::open_with_flags(path, flags).map_err(other)?;
     connection.busy_timeout(LOCKED).map_err(other)?;
-    match prepare(&mut connection) {
+    match until_free(|| prepare(&mut connection)) {
         Ok((APPLICATION, version)) if version > VERSION => Err(OpenError::Newer {
             path: path.to_owned(),
             version,
@@ -114,8 +118,30 @@ pub(super) fn open(path: &Path, create: bool) -> Result<Journal, OpenError> {
     }
 }
 
-/// Makes the tables where there are none; what kind of file it is, and of which version.
+/// Two who make the file at once: the change to WAL is refused to one of them, without the wait for a lock.
+fn until_free<T>(mut prepare: impl FnMut() -> Result<T, rusqlite::Error>) -> Result<T, rusqlite::Error> {
+    let until = Instant::now() + LOCKED;
+    loop {
+        match prepare() {
+            Err(error)
+                if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy) && Instant::now() < until =>
+            {
+                sleep(Duration::from_millis(20));
+            }
+            done => return done,
+        }
+    }
+}
+
+/// Makes the tables where there are none; what kind of file it is, and of which version. A file that is made already is
+/// only read: whoever looks need not wait for whoever writes.
 fn prepare(connection: &mut Connection) -> Result<(i32, i32), rusqlite::Error> {
+    let read = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
+    let kind = (read("application_id")?, read("user_version")?);
+    if kind.0 == APPLICATION {
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        return Ok(kind);
+    }
     let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let pragma = |name: &str| tx.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
     let tables: i64 = tx.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;

@@ -5,6 +5,8 @@ use rusqlite::types::Type;
 /// How a run stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RunState {
+    /// Its rows are being read: nothing of it is published, and when that ends early it was never there.
+    Loading,
     /// It goes on, or would if somebody ran it.
     Running,
     /// Nothing is published until somebody resumes it.
@@ -16,11 +18,18 @@ pub enum RunState {
 }
 
 impl RunState {
-    const ALL: [Self; 4] = [Self::Running, Self::Paused, Self::Cancelled, Self::Finished];
+    const ALL: [Self; 5] = [
+        Self::Loading,
+        Self::Running,
+        Self::Paused,
+        Self::Cancelled,
+        Self::Finished,
+    ];
 
     /// The word for it.
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Loading => "loading",
             Self::Running => "running",
             Self::Paused => "paused",
             Self::Cancelled => "cancelled",
@@ -134,6 +143,12 @@ pub struct Counts([u64; RowState::ALL.len()]);
 impl Counts {
     pub(super) fn add(&mut self, state: RowState, count: u64) {
         self.0[state as usize] += count;
+    }
+
+    /// So many rows went from one state to another.
+    pub fn shift(&mut self, from: RowState, to: RowState, rows: u64) {
+        self.0[from as usize] = self.0[from as usize].saturating_sub(rows);
+        self.0[to as usize] += rows;
     }
 
     /// How many are in this one.

@@ -29,6 +29,7 @@ pub use pacer::Pacer;
 pub use stagger::{Pace, Ramp, Stagger, Waves};
 pub use start::{Beginning, Start};
 pub use windows::{Opening, Windows};
+pub(in crate::campaign) use zone::later;
 pub use zone::{UnknownZone, zone};
 
 /// Text to value and back, for serde: `#[serde(try_from = "String", into = "String")]`.

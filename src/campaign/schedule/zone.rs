@@ -101,7 +101,7 @@ pub(super) fn instant(zone: &TimeZone, shown: DateTime) -> Option<Timestamp> {
 }
 
 /// So much later, or the end of time.
-pub(super) fn later(at: Timestamp, by: Duration) -> Timestamp {
+pub(in crate::campaign) fn later(at: Timestamp, by: Duration) -> Timestamp {
     let by = SignedDuration::try_from(by).unwrap_or(SignedDuration::MAX);
     at.checked_add(by).unwrap_or(Timestamp::MAX)
 }
