@@ -187,6 +187,19 @@ pub enum Followed {
     Lost(String),
 }
 
+/// What comes to one who follows the results' log.
+#[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "nearly every one is the large one")]
+pub enum FollowedResult {
+    /// From here on everything comes that is kept after the last one handed on, and then what is told.
+    Began,
+    /// A result with its number, as [`Browse::results`] has it. Numbers grow; one that does not says that the log was made
+    /// anew, and is read from its first.
+    Result(u64, Message),
+    /// The log cannot be read, with the reason; the next is [`Self::Began`].
+    Lost(String),
+}
+
 /// Whether, and how much, to consume.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Appetite {

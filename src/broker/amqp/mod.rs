@@ -17,6 +17,8 @@ pub mod inspect;
 mod lane_session;
 mod monitor;
 mod publisher;
+mod results;
+mod stream;
 mod supervise;
 
 use std::sync::Arc;
@@ -30,7 +32,10 @@ use self::connection::Endpoint;
 use super::client::ContactError;
 use super::settings::Declare;
 use super::topology::{Names, Topology};
-use super::{Appetite, Browse, Followed, Intake, Link, Observed, Publish, QueueReport};
+use super::{Appetite, Browse, Followed, FollowedResult, Intake, Link, Observed, Publish, QueueReport};
+
+/// The largest frame of a connection on which only small messages go: twice the least that AMQP allows.
+const SMALL_FRAME: u32 = 8192;
 
 /// Everything a session needs to build itself.
 #[derive(Debug)]
@@ -165,10 +170,23 @@ impl Amqp {
             out,
             stop: self.publishing.clone(),
         };
+        self.supervise("following", follower);
+        followed
+    }
+
+    /// Follows the results' log.
+    pub fn follow_results(&self, after: u64) -> mpsc::Receiver<FollowedResult> {
+        let (out, followed) = mpsc::channel(results::WAITING);
+        let follower = results::Follower::new(self.site.clone(), after, out, self.publishing.clone());
+        self.supervise("following results", follower);
+        followed
+    }
+
+    /// Runs a side of which nobody asks how it is doing, until the client stops.
+    fn supervise(&self, side: &'static str, session: impl supervise::Session) {
         let link = watch::channel(Link::Down("not connected yet".to_owned())).0;
         let stop = self.publishing.clone();
-        self.tasks.spawn(supervise::forever("following", stop, link, follower));
-        followed
+        self.tasks.spawn(supervise::forever(side, stop, link, session));
     }
 
     /// The publishing port.

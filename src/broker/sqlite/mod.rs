@@ -27,7 +27,7 @@ use tokio_util::task::TaskTracker;
 use self::keeper::{Keeper, Order};
 pub use self::store::OpenError;
 use self::store::{Counts, Store};
-use super::{Appetite, Browse, Followed, Intake, Link, Observed, Publish, QueueReport};
+use super::{Appetite, Browse, Followed, FollowedResult, Intake, Link, Observed, Publish, QueueReport};
 
 /// How often the queues are counted.
 const COUNT_EVERY: Duration = Duration::from_secs(5);
@@ -167,7 +167,16 @@ impl Sqlite {
         let (out, followed) = mpsc::unbounded_channel();
         let (path, until) = (self.path.clone(), self.consuming.clone());
         self.tasks
-            .spawn(async move { until.run_until_cancelled(follow::follow(path, out)).await });
+            .spawn(async move { until.run_until_cancelled(follow::control(path, out)).await });
+        followed
+    }
+
+    /// Follows the results' log.
+    pub fn follow_results(&self, after: u64) -> mpsc::Receiver<FollowedResult> {
+        let (out, followed) = mpsc::channel(follow::WAITING);
+        let (path, until) = (self.path.clone(), self.consuming.clone());
+        self.tasks
+            .spawn(async move { until.run_until_cancelled(follow::results(path, after, out)).await });
         followed
     }
 

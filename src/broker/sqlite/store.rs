@@ -411,6 +411,16 @@ impl Store {
         )
     }
 
+    /// The number of the last result that was told, kept or forgotten: SQLite remembers it.
+    pub(super) fn last_result(&self) -> Result<i64, rusqlite::Error> {
+        let last = self
+            .connection
+            .prepare_cached("SELECT seq FROM sqlite_sequence WHERE name = 'result'")?
+            .query_row([], |row| row.get(0))
+            .optional()?;
+        Ok(last.unwrap_or(0))
+    }
+
     /// Entries of the control stream: up to `most` of those after the one with number `after`.
     pub(super) fn control(&self, after: i64, most: usize) -> Result<Vec<(i64, Message)>, rusqlite::Error> {
         self.page(
