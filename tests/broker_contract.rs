@@ -60,6 +60,7 @@ contract! {
     results_are_followed_from_a_number_without_a_gap_or_a_repeat,
     a_log_that_was_made_anew_is_followed_from_its_first,
     what_waits_is_counted,
+    one_who_only_publishes_sees_what_waits_when_it_asks,
 }
 
 /// A broker of a test's own; it goes with it.
@@ -655,6 +656,39 @@ async fn a_strangers_result_that_cannot_be_read_off_the_wire_is_left_out() {
     assert_eq!(reader.many(10).await, ids(20..30));
     reader.last += 1;
     assert_eq!(reader.many(10).await, ids(30..40));
+    client.stop().await;
+}
+
+async fn one_who_only_publishes_sees_what_waits_when_it_asks(stage: Stage) {
+    let client = stage.publisher().await;
+    for n in 0..3 {
+        let (to, message) = (Destination::Lane(Lane::Bulk), message(&n.to_string()));
+        client.publisher().publish(to, message, LONG).await.unwrap();
+    }
+    let queues = client.observed().queues;
+    assert_eq!(queues.borrow().messages, [], "nobody asked");
+    client.watch_queues();
+    let see = async |wanted: [Option<u32>; 2], jobs: u32| {
+        eventually("the lanes as they are", LONG, async || {
+            let seen = queues.borrow().clone();
+            if seen.consumers == wanted && seen.messages.contains(&("bulk", Some(jobs))) {
+                Ok(seen)
+            } else {
+                Err(seen)
+            }
+        })
+        .await
+    };
+    let alone = see([Some(0); 2], 3).await;
+    assert!(alone.messages.contains(&("normal", Some(0))));
+    assert!(alone.messages.contains(&("delayed", Some(0))), "no canary");
+    assert_eq!(alone.other_consumers, 0);
+    let other = stage.client().await;
+    other.eat(2);
+    let together = see([Some(1); 2], 1).await;
+    assert_eq!(together.other_consumers, 1);
+    other.client.stop().await;
+    see([Some(0); 2], 3).await;
     client.stop().await;
 }
 

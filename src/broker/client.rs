@@ -155,6 +155,15 @@ impl Client {
         }
     }
 
+    /// Counts the queues every other second from now on, for [`Self::observed`]; a client that consumes does it unasked.
+    /// While they cannot be counted there is nothing in the report: what was seen long ago misleads.
+    pub fn watch_queues(&self) {
+        match self {
+            Self::RabbitMq(client) => client.watch_queues(),
+            Self::Embedded(client) => client.watch_queues(),
+        }
+    }
+
     /// What is seen of the broker.
     pub fn observed(&self) -> Observed {
         match self {

@@ -272,6 +272,9 @@ pub struct QueueReport {
     pub messages: Vec<(&'static str, Option<u32>)>,
     /// How late the last canary came out of the delay ladder, in seconds; grows while one is overdue.
     pub delay_lag: f64,
+    /// Consumers of each lane, in the order of [`Lane::ALL`], ours among them; `None` when they cannot be seen. With
+    /// RabbitMQ those who take something just now, with the embedded broker the processes that could.
+    pub consumers: [Option<u32>; 2],
     /// Consumers on the lanes that are not ours.
     pub other_consumers: u32,
 }

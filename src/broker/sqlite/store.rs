@@ -212,8 +212,6 @@ pub(super) struct Counts {
     pub(super) dead: u32,
     /// In the hands of processes, living or not.
     pub(super) held: u32,
-    /// Processes that consume, or did and were not yet cleared up after.
-    pub(super) consumers: u32,
 }
 
 /// A process that holds messages, or could.
@@ -391,9 +389,6 @@ impl Store {
                 .query_row("SELECT count(*) FROM message WHERE holder IS NOT NULL", [], |row| {
                     row.get(0)
                 })?;
-        counts.consumers = self
-            .connection
-            .query_row("SELECT count(*) FROM holder WHERE consumes", [], |row| row.get(0))?;
         Ok(counts)
     }
 
