@@ -13,13 +13,18 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use common::wait::{LONG, eventually};
-use common::{Prefix, shared};
+use common::{Amqp, Prefix, Rabbit, shared};
 use flowlaunch::broker::client::{Broker, Client};
 use flowlaunch::broker::settings::{Declare, Settings};
 use flowlaunch::broker::{
-    Appetite, Delivery, Destination, Headers, Intake, Lane, Link, Message, Properties, Settlement, Value,
+    Appetite, Delivery, Destination, FollowedResult, Headers, Intake, Lane, Link, Message, Properties, Settlement,
+    Value,
 };
+use futures_util::future::join_all;
+use lapin::BasicProperties;
+use lapin::types::{AMQPValue, FieldTable};
 use tempfile::TempDir;
+use tokio::sync::mpsc;
 
 /// Each promise is a test of each broker.
 macro_rules! contract {
@@ -52,7 +57,10 @@ contract! {
     two_consumers_share_and_neither_gets_what_the_other_has,
     a_dead_letter_keeps_its_headers_and_browsing_does_it_no_harm,
     results_are_kept_in_order_and_read_on_from_a_number,
+    results_are_followed_from_a_number_without_a_gap_or_a_repeat,
+    a_log_that_was_made_anew_is_followed_from_its_first,
     what_waits_is_counted,
+    one_who_only_publishes_sees_what_waits_when_it_asks,
 }
 
 /// A broker of a test's own; it goes with it.
@@ -83,12 +91,23 @@ impl Stage {
     async fn client(&self) -> Hands {
         self.broker.first_contact().await.unwrap();
         let (client, intake) = self.broker.start().unwrap();
-        let observed = client.observed();
-        for mut link in [observed.consuming, observed.publishing] {
-            let up = link.wait_for(Link::is_up);
-            tokio::time::timeout(LONG, up).await.unwrap().unwrap();
-        }
+        up(&client).await;
         Hands { client, intake }
+    }
+
+    async fn publisher(&self) -> Client {
+        self.broker.first_contact().await.unwrap();
+        let client = self.broker.publisher_only().unwrap();
+        up(&client).await;
+        client
+    }
+}
+
+async fn up(client: &Client) {
+    let observed = client.observed();
+    for mut link in [observed.consuming, observed.publishing] {
+        let up = link.wait_for(Link::is_up);
+        tokio::time::timeout(LONG, up).await.unwrap().unwrap();
     }
 }
 
@@ -478,6 +497,199 @@ async fn results_are_kept_in_order_and_read_on_from_a_number(stage: Stage) {
     let late: Vec<_> = late.unwrap().into_iter().map(|(_, result)| result).collect();
     assert_eq!(late, [flat()]);
     hands.client.stop().await;
+}
+
+/// Follows the results' log, and sees that every number comes, once and in its turn.
+struct Reader {
+    followed: mpsc::Receiver<FollowedResult>,
+    last: u64,
+}
+
+impl Reader {
+    fn new(client: &Client, after: u64) -> Self {
+        Self {
+            followed: client.follow_results(after),
+            last: after,
+        }
+    }
+
+    async fn next(&mut self) -> String {
+        loop {
+            let next = tokio::time::timeout(LONG, self.followed.recv()).await;
+            match next.expect("a result").expect("it follows on") {
+                FollowedResult::Began => {}
+                FollowedResult::Lost(why) => println!("lost: {why}"),
+                FollowedResult::Result(number, message) => {
+                    assert_eq!(number, self.last + 1);
+                    self.last = number;
+                    return message.properties.message_id.unwrap();
+                }
+            }
+        }
+    }
+
+    async fn many(&mut self, count: usize) -> BTreeSet<String> {
+        let mut ids = BTreeSet::new();
+        for _ in 0..count {
+            ids.insert(self.next().await);
+        }
+        ids
+    }
+}
+
+fn ids(numbers: std::ops::Range<usize>) -> BTreeSet<String> {
+    numbers.map(|n| n.to_string()).collect()
+}
+
+/// Tells results, many at once; those of which no confirm came.
+async fn tell(client: &Client, ids: BTreeSet<String>) -> BTreeSet<String> {
+    let publisher = client.publisher();
+    let tell = async |id: String| {
+        let to = Destination::Results("launched.-".into());
+        let told = publisher.publish(to, message(&id), LONG).await;
+        told.is_err().then_some(id)
+    };
+    join_all(ids.into_iter().map(tell))
+        .await
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+async fn results_are_followed_from_a_number_without_a_gap_or_a_repeat(stage: Stage) {
+    let client = stage.publisher().await;
+    let mut reader = Reader::new(&client, 0);
+    assert!(tell(&client, ids(0..300)).await.is_empty());
+    assert_eq!(reader.many(300).await, ids(0..300));
+    // Nobody reads while far more comes than is sent ahead or waits.
+    assert!(tell(&client, ids(300..5000)).await.is_empty());
+    let begun = Instant::now();
+    assert_eq!(reader.many(4700).await, ids(300..5000));
+    println!("4,700 results in {:?}", begun.elapsed());
+    drop(reader);
+    // Another goes on from a number, in the middle of what was told at once.
+    let mut second = Reader::new(&client, 4321);
+    second.many(679).await;
+    let end = second.last;
+    let mut third = Reader::new(&client, end);
+    assert!(tell(&client, ids(5000..5010)).await.is_empty());
+    assert_eq!(third.many(10).await, ids(5000..5010));
+    assert_eq!(second.many(10).await, ids(5000..5010));
+    client.stop().await;
+}
+
+async fn a_log_that_was_made_anew_is_followed_from_its_first(stage: Stage) {
+    let client = stage.publisher().await;
+    // Somebody has read a million results of another log.
+    let mut early = Reader::new(&client, 1_000_000);
+    assert_eq!(early.followed.recv().await, Some(FollowedResult::Began));
+    early.last = 0;
+    assert!(tell(&client, ids(0..3)).await.is_empty());
+    assert_eq!(early.many(3).await, ids(0..3));
+    let mut late = Reader::new(&client, 4);
+    late.last = 0;
+    assert_eq!(late.many(3).await, ids(0..3));
+    for reader in [&mut early, &mut late] {
+        assert!(tell(&client, ids(3..4)).await.is_empty());
+        reader.many(1).await;
+    }
+    client.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn results_are_followed_across_a_restart_of_rabbitmq_without_a_gap_or_a_repeat() {
+    let mut node = Rabbit::start().await;
+    let stage = Stage {
+        broker: broker(node.url(), "flowlaunch"),
+        _place: (None, None),
+    };
+    let client = stage.publisher().await;
+    let mut reader = Reader::new(&client, 0);
+    assert!(tell(&client, ids(0..500)).await.is_empty());
+    assert_eq!(reader.many(200).await.len(), 200);
+    node.restart().await;
+    // One that was not confirmed is told again, and may be there twice.
+    let mut left = ids(500..1000);
+    let mut told = 0;
+    while !left.is_empty() {
+        up(&client).await;
+        told += left.len();
+        left = tell(&client, left).await;
+        assert!(told < 100_000, "it does not come back");
+    }
+    let mut seen = BTreeSet::new();
+    while !ids(500..1000).is_subset(&seen) {
+        seen.insert(reader.next().await);
+    }
+    assert!(reader.last >= 1000);
+    client.stop().await;
+}
+
+/// More headers than any result of ours has hinder nobody; those that a result of ours can have are read.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_strangers_result_that_cannot_be_read_off_the_wire_is_left_out() {
+    let node = shared();
+    let prefix = Prefix::new(&node, "contract");
+    let stage = Stage {
+        broker: broker(node.url(), prefix.name()),
+        _place: (None, None),
+    };
+    let client = stage.publisher().await;
+    let mut reader = Reader::new(&client, 0);
+    let amqp = Amqp::connect(node.url()).await;
+    let exchange = format!("{prefix}.results.in");
+    for (round, size) in [(0, 100_000), (1, 34_000), (2, 100_000)] {
+        assert!(tell(&client, ids(round * 10..round * 10 + 10)).await.is_empty());
+        let mut headers = FieldTable::default();
+        headers.insert("h".into(), AMQPValue::LongString("x".repeat(size).into()));
+        let properties = BasicProperties::default()
+            .with_headers(headers)
+            .with_message_id("other".into());
+        amqp.publish(&exchange, "launched.-", b"{}", properties).await;
+    }
+    assert!(tell(&client, ids(30..40)).await.is_empty());
+    assert_eq!(reader.many(10).await, ids(0..10));
+    reader.last += 1;
+    let mut second = ids(10..20);
+    second.insert("other".to_owned());
+    assert_eq!(reader.many(11).await, second);
+    assert_eq!(reader.many(10).await, ids(20..30));
+    reader.last += 1;
+    assert_eq!(reader.many(10).await, ids(30..40));
+    client.stop().await;
+}
+
+async fn one_who_only_publishes_sees_what_waits_when_it_asks(stage: Stage) {
+    let client = stage.publisher().await;
+    for n in 0..3 {
+        let (to, message) = (Destination::Lane(Lane::Bulk), message(&n.to_string()));
+        client.publisher().publish(to, message, LONG).await.unwrap();
+    }
+    let queues = client.observed().queues;
+    assert_eq!(queues.borrow().messages, [], "nobody asked");
+    client.watch_queues();
+    let see = async |wanted: [Option<u32>; 2], jobs: u32| {
+        eventually("the lanes as they are", LONG, async || {
+            let seen = queues.borrow().clone();
+            if seen.consumers == wanted && seen.messages.contains(&("bulk", Some(jobs))) {
+                Ok(seen)
+            } else {
+                Err(seen)
+            }
+        })
+        .await
+    };
+    let alone = see([Some(0); 2], 3).await;
+    assert!(alone.messages.contains(&("normal", Some(0))));
+    assert!(alone.messages.contains(&("delayed", Some(0))), "no canary");
+    assert_eq!(alone.other_consumers, 0);
+    let other = stage.client().await;
+    other.eat(2);
+    let together = see([Some(1); 2], 1).await;
+    assert_eq!(together.other_consumers, 1);
+    other.client.stop().await;
+    see([Some(0); 2], 3).await;
+    client.stop().await;
 }
 
 async fn what_waits_is_counted(stage: Stage) {

@@ -11,7 +11,7 @@ use super::amqp::declare::DeclareError;
 use super::amqp::{Amqp, Site};
 use super::settings::{Declare, Kind, Settings};
 use super::sqlite::{OpenError, Sqlite};
-use super::{Browse, Followed, Intake, Observed, Publish};
+use super::{Browse, Followed, FollowedResult, Intake, Observed, Publish};
 
 /// A broker, and all that it takes to build a client of it.
 #[derive(Clone, Debug)]
@@ -140,6 +140,27 @@ impl Client {
         match self {
             Self::RabbitMq(client) => client.follow(),
             Self::Embedded(client) => client.follow(),
+        }
+    }
+
+    /// Follows the results' log from the one after number `after` on (from the first that is kept, when that one is gone),
+    /// across lost sessions, until nobody wants it any more or the client stops. One who reads slowly holds it back.
+    ///
+    /// When the log ends before `after` it was made anew, and is read from its first. One that was made anew and has grown
+    /// beyond `after` cannot be told from the old one.
+    pub fn follow_results(&self, after: u64) -> mpsc::Receiver<FollowedResult> {
+        match self {
+            Self::RabbitMq(client) => client.follow_results(after),
+            Self::Embedded(client) => client.follow_results(after),
+        }
+    }
+
+    /// Counts the queues every other second from now on, for [`Self::observed`]; a client that consumes does it unasked.
+    /// While they cannot be counted there is nothing in the report: what was seen long ago misleads.
+    pub fn watch_queues(&self) {
+        match self {
+            Self::RabbitMq(client) => client.watch_queues(),
+            Self::Embedded(client) => client.watch_queues(),
         }
     }
 

@@ -187,14 +187,16 @@ pub enum Followed {
     Lost(String),
 }
 
-/// What comes to one who follows the results.
+/// What comes to one who follows the results' log.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "nearly every one is the large one")]
 pub enum FollowedResult {
-    /// Read from here on.
+    /// From here on everything comes that is kept after the last one handed on, and then what is told.
     Began,
-    /// A result, with its number in the log.
+    /// A result with its number, as [`Browse::results`] has it. Numbers grow; one that does not says that the log was made
+    /// anew, and is read from its first.
     Result(u64, Message),
-    /// It cannot be read, with the reason.
+    /// The log cannot be read, with the reason; the next is [`Self::Began`].
     Lost(String),
 }
 
@@ -270,6 +272,9 @@ pub struct QueueReport {
     pub messages: Vec<(&'static str, Option<u32>)>,
     /// How late the last canary came out of the delay ladder, in seconds; grows while one is overdue.
     pub delay_lag: f64,
+    /// Consumers of each lane, in the order of [`Lane::ALL`], ours among them; `None` when they cannot be seen. With
+    /// RabbitMQ those who take something just now, with the embedded broker the processes that could.
+    pub consumers: [Option<u32>; 2],
     /// Consumers on the lanes that are not ours.
     pub other_consumers: u32,
 }

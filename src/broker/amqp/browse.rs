@@ -5,18 +5,15 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicGetOptions, BasicQosOptions};
-use lapin::types::{AMQPValue, FieldTable};
 use tokio::time::timeout;
 
-use super::super::message::Value;
 use super::super::{BoxFuture, Browse, BrowseError, Message};
-use super::{Site, convert};
+use super::{Site, convert, stream};
 
 /// A stream sends this much ahead of our acknowledgements.
 const AHEAD: u16 = 200;
 /// In the middle of a log that is read the next message is there; at its end nothing says so.
 const QUIET: Duration = Duration::from_millis(500);
-const OFFSET: &str = "x-stream-offset";
 
 /// Connects anew for each look.
 #[derive(Debug)]
@@ -53,16 +50,15 @@ impl Browser {
             .basic_qos(AHEAD, BasicQosOptions::default())
             .await
             .map_err(told)?;
-        // Offsets count from 0: what comes after the first `after` results has that offset.
-        let mut from = FieldTable::default();
-        from.insert(
-            OFFSET.into(),
-            AMQPValue::LongLongInt(i64::try_from(after).unwrap_or(i64::MAX)),
-        );
         let queue = self.site.names.results_log();
         let options = BasicConsumeOptions::default();
         let mut log = channel
-            .basic_consume(queue.as_str().into(), "".into(), options, from)
+            .basic_consume(
+                queue.as_str().into(),
+                "".into(),
+                options,
+                stream::From::After(after).arguments(),
+            )
             .await
             .map_err(told)?;
         let mut results = Vec::new();
@@ -72,14 +68,10 @@ impl Browser {
         {
             wait = QUIET;
             let delivery = next.map_err(told)?;
-            let (mut message, _) = convert::from_amqp(delivery.data, &delivery.properties);
             let _ = channel
                 .basic_ack(delivery.delivery_tag, BasicAckOptions::default())
                 .await;
-            let headers = &mut message.properties.headers;
-            let offset = headers.get(OFFSET).and_then(Value::as_int).unwrap_or(0);
-            headers.0.retain(|(name, _)| name != OFFSET);
-            let number = u64::try_from(offset).unwrap_or(0) + 1;
+            let (number, message) = stream::numbered(delivery);
             // A stream begins at the chunk that holds the offset, which may be before it.
             if number > after {
                 results.push((number, message));

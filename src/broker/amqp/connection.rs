@@ -16,9 +16,6 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(15);
 /// A dead peer is noticed within two of these.
 const HEARTBEAT: u16 = 10;
 
-/// The largest frame of a small connection: twice the least that AMQP allows.
-const SMALL_FRAME: u32 = 8192;
-
 /// Why nobody can even try to connect.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum EndpointError {
@@ -141,11 +138,11 @@ impl Endpoint {
     }
 
     /// The same, for a connection on which only small messages go: lapin keeps room for 32 of the largest frames each way,
-    /// 8 MB with frames of 128 KiB.
+    /// 8 MB with frames of 128 KiB. A message's headers must find room in one of `largest` bytes.
     #[must_use]
-    pub fn small(&self) -> Self {
+    pub fn with_frames(&self, largest: u32) -> Self {
         let mut small = self.clone();
-        small.uri.query.frame_max = Some(SMALL_FRAME);
+        small.uri.query.frame_max = Some(largest);
         small
     }
 

@@ -52,7 +52,8 @@ impl Drop for Alive {
     }
 }
 
-type Events<'a> = Pin<&'a mut (dyn Stream<Item = Event> + Send)>;
+/// What a connection tells of itself.
+pub(super) type Events<'a> = Pin<&'a mut (dyn Stream<Item = Event> + Send)>;
 
 impl Consumer {
     pub(super) fn new(
@@ -241,7 +242,7 @@ impl Session for Consumer {
 
 /// The error that says that bytes came which lapin cannot read, or more of them than a frame may have.
 #[expect(clippy::wildcard_enum_match_arm, reason = "a foreign, non-exhaustive enum")]
-fn is_unreadable(error: &lapin::Error) -> bool {
+pub(super) fn is_unreadable(error: &lapin::Error) -> bool {
     match error.kind() {
         ErrorKind::ParsingError(_) => true,
         ErrorKind::ProtocolError(error) => {
@@ -255,7 +256,7 @@ fn is_unreadable(error: &lapin::Error) -> bool {
 }
 
 /// Several tasks see a connection's end, not all of them with its cause: ask the events too.
-async fn saw_unreadable(events: &mut Events<'_>) -> bool {
+pub(super) async fn saw_unreadable(events: &mut Events<'_>) -> bool {
     while let Ok(Some(event)) = timeout(Duration::from_millis(50), events.next()).await {
         if matches!(event, Event::Error(error) if is_unreadable(&error)) {
             return true;

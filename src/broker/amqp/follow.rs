@@ -4,19 +4,14 @@
 use std::pin::pin;
 use std::sync::Arc;
 
-use futures_util::StreamExt;
-use lapin::Event;
-use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions};
-use lapin::types::{AMQPValue, FieldTable};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::super::{Followed, Link};
+use super::consumer::Events;
+use super::stream::{From, Stream};
 use super::supervise::{Ended, Session};
-use super::{Site, declare};
-
-/// The stream sends this much ahead of our acknowledgements.
-const AHEAD: u16 = 200;
+use super::{SMALL_FRAME, Site, declare};
 
 /// The side that follows, across sessions.
 pub(super) struct Follower {
@@ -27,37 +22,16 @@ pub(super) struct Follower {
 
 impl Follower {
     async fn follow(&self, link: &watch::Sender<Link>) -> Result<(), Ended> {
-        let connection = self.site.endpoint.small().connect("following").await?;
-        let mut events = pin!(connection.events_listener());
+        let connection = self.site.endpoint.with_frames(SMALL_FRAME).connect("following").await?;
+        let mut events: Events<'_> = pin!(connection.events_listener());
         declare::declare(&connection, &self.site.topology, self.site.declare).await?;
-        let channel = connection.create_channel().await?;
-        channel.basic_qos(AHEAD, BasicQosOptions::default()).await?;
-        let mut first = FieldTable::default();
-        first.insert("x-stream-offset".into(), AMQPValue::LongString("first".into()));
-        let options = BasicConsumeOptions::default();
-        let stream = self.site.names.control();
-        let mut entries = channel
-            .basic_consume(stream.as_str().into(), "".into(), options, first)
-            .await?;
+        let name = self.site.names.control();
+        let mut stream = Stream::open(&connection, &mut events, name, From::First).await?;
         link.send_replace(Link::Up);
         let _ = self.out.send(Followed::Began);
         loop {
-            tokio::select! {
-                event = events.next() => match event {
-                    Some(Event::Error(error)) => return Err(error.into()),
-                    None => return Err("the connection is gone".into()),
-                    Some(_) => {}
-                },
-                entry = entries.next() => {
-                    let Some(entry) = entry else {
-                        return Err(format!("the broker ended the consumer of {stream}: was it deleted?").into());
-                    };
-                    let entry = entry?;
-                    let tag = entry.delivery_tag;
-                    let _ = self.out.send(Followed::Entry(entry.data.into()));
-                    channel.basic_ack(tag, BasicAckOptions::default()).await?;
-                }
-            }
+            let entry = stream.next().await?;
+            let _ = self.out.send(Followed::Entry(entry.data.into()));
         }
     }
 }

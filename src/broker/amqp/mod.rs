@@ -17,7 +17,10 @@ pub mod inspect;
 mod lane_session;
 mod monitor;
 mod publisher;
+mod results;
+mod stream;
 mod supervise;
+mod watcher;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,7 +33,10 @@ use self::connection::Endpoint;
 use super::client::ContactError;
 use super::settings::Declare;
 use super::topology::{Names, Topology};
-use super::{Appetite, Browse, Followed, Intake, Link, Observed, Publish, QueueReport};
+use super::{Appetite, Browse, Followed, FollowedResult, Intake, Link, Observed, Publish, QueueReport};
+
+/// The largest frame of a connection on which only small messages go: twice the least that AMQP allows.
+const SMALL_FRAME: u32 = 8192;
 
 /// Everything a session needs to build itself.
 #[derive(Debug)]
@@ -81,6 +87,7 @@ pub struct Amqp {
     site: Arc<Site>,
     publisher: Arc<publisher::Publisher>,
     observed: Observed,
+    queues: watch::Sender<QueueReport>,
     consuming: Option<CancellationToken>,
     publishing: CancellationToken,
     tasks: TaskTracker,
@@ -94,7 +101,6 @@ impl Amqp {
         let (appetite_tx, appetite_rx) = watch::channel(Appetite::Nothing);
         let (taking_tx, taking_rx) = watch::channel(Appetite::Nothing);
         let (consuming_tx, consuming_rx) = watch::channel(Link::Down("not connected yet".to_owned()));
-        let (queues_tx, queues_rx) = watch::channel(QueueReport::default());
         let mut amqp = Self::publisher_only(site.clone());
         let consuming = CancellationToken::new();
         let consumer = consumer::Consumer::new(
@@ -103,7 +109,7 @@ impl Amqp {
             appetite_rx,
             taking_tx,
             consuming.clone(),
-            queues_tx,
+            amqp.queues.clone(),
             amqp.publisher.clone(),
         );
         amqp.tasks.spawn(supervise::forever(
@@ -114,7 +120,6 @@ impl Amqp {
         ));
         amqp.consuming = Some(consuming);
         amqp.observed.consuming = consuming_rx;
-        amqp.observed.queues = queues_rx;
         (
             amqp,
             Intake {
@@ -128,6 +133,7 @@ impl Amqp {
     /// Starts the publishing side alone.
     pub fn publisher_only(site: Arc<Site>) -> Self {
         let (publishing_tx, publishing_rx) = watch::channel(Link::Down("not connected yet".to_owned()));
+        let (queues, queues_rx) = watch::channel(QueueReport::default());
         let publishing = CancellationToken::new();
         let tasks = TaskTracker::new();
         let (publisher, session) = publisher::pair(site.clone(), publishing_rx.clone(), publishing.clone());
@@ -140,12 +146,13 @@ impl Amqp {
         let observed = Observed {
             consuming: watch::channel(Link::Up).1,
             publishing: publishing_rx,
-            queues: watch::channel(QueueReport::default()).1,
+            queues: queues_rx,
         };
         Self {
             site,
             publisher,
             observed,
+            queues,
             consuming: None,
             publishing,
             tasks,
@@ -165,10 +172,35 @@ impl Amqp {
             out,
             stop: self.publishing.clone(),
         };
+        self.supervise("following", follower);
+        followed
+    }
+
+    /// Follows the results' log.
+    pub fn follow_results(&self, after: u64) -> mpsc::Receiver<FollowedResult> {
+        let (out, followed) = mpsc::channel(results::WAITING);
+        let follower = results::Follower::new(self.site.clone(), after, out, self.publishing.clone());
+        self.supervise("following results", follower);
+        followed
+    }
+
+    /// Counts the queues, where the consuming side does not do it.
+    pub fn watch_queues(&self) {
+        if self.consuming.is_none() {
+            let session = watcher::Watcher {
+                site: self.site.clone(),
+                report: self.queues.clone(),
+                stop: self.publishing.clone(),
+            };
+            self.supervise("watching", session);
+        }
+    }
+
+    /// Runs a side of which nobody asks how it is doing, until the client stops.
+    fn supervise(&self, side: &'static str, session: impl supervise::Session) {
         let link = watch::channel(Link::Down("not connected yet".to_owned())).0;
         let stop = self.publishing.clone();
-        self.tasks.spawn(supervise::forever("following", stop, link, follower));
-        followed
+        self.tasks.spawn(supervise::forever(side, stop, link, session));
     }
 
     /// The publishing port.

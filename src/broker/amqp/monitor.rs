@@ -37,7 +37,7 @@ pub(super) async fn run(
     report: &watch::Sender<QueueReport>,
     publisher: &Arc<Publisher>,
 ) -> lapin::Error {
-    let counting = count(connection, &site.names, report);
+    let counting = count(connection, &site.names, report, COUNT_EVERY, 1);
     let canary = canary(connection, &site.names, report, publisher);
     tokio::select! {
         Err(error) = counting => error,
@@ -46,12 +46,15 @@ pub(super) async fn run(
     }
 }
 
-async fn count(
+/// Counts until the connection fails; `ours` is how many of each lane's consumers are.
+pub(super) async fn count(
     connection: &Connection,
     names: &Names,
     report: &watch::Sender<QueueReport>,
+    every: Duration,
+    ours: u32,
 ) -> Result<(), lapin::Error> {
-    let mut every = interval(COUNT_EVERY);
+    let mut every = interval(every);
     every.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut channel = connection.create_channel().await?;
     let single = [
@@ -62,14 +65,15 @@ async fn count(
     loop {
         every.tick().await;
         let mut messages = Vec::with_capacity(4);
-        let mut consumers = 0;
-        for (label, queue) in &single {
+        let mut consumers = [None; 2];
+        for (index, (label, queue)) in single.iter().enumerate() {
             let seen = look(connection, &mut channel, queue).await?;
             messages.push((*label, seen.map(|(count, _)| count)));
-            if *label != "dead" {
-                consumers = consumers.max(seen.map_or(0, |(_, consumers)| consumers.saturating_sub(1)));
+            if let Some(lane) = consumers.get_mut(index) {
+                *lane = seen.map(|(_, consumers)| consumers);
             }
         }
+        let most = consumers.iter().flatten().max().copied().unwrap_or(0);
         let mut delayed = Some(0);
         for level in 0..LEVELS {
             let seen = look(connection, &mut channel, &names.delay(level)).await?;
@@ -78,7 +82,8 @@ async fn count(
         messages.push(("delayed", delayed));
         report.send_modify(|report| {
             report.messages = messages;
-            report.other_consumers = consumers;
+            report.consumers = consumers;
+            report.other_consumers = most.saturating_sub(ours);
         });
     }
 }

@@ -6,6 +6,7 @@
 
 mod browse;
 mod consumer;
+mod count;
 mod follow;
 mod keeper;
 mod lease;
@@ -20,17 +21,18 @@ use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, oneshot, watch};
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::keeper::{Keeper, Order};
 pub use self::store::OpenError;
-use self::store::{Counts, Store};
-use super::{Appetite, Browse, Followed, Intake, Link, Observed, Publish, QueueReport};
+use self::store::Store;
+use super::{Appetite, Browse, Followed, FollowedResult, Intake, Link, Observed, Publish, QueueReport};
 
-/// How often the queues are counted.
+/// How often the queues are counted, by a worker and for one who asks for it.
 const COUNT_EVERY: Duration = Duration::from_secs(5);
+const WATCH_EVERY: Duration = Duration::from_secs(2);
 /// How long the last commit may take when asked to stop.
 const CLOSE_LIMIT: Duration = Duration::from_secs(5);
 
@@ -40,6 +42,7 @@ pub struct Sqlite {
     path: PathBuf,
     publisher: Arc<publisher::Publisher>,
     observed: Observed,
+    queues: watch::Sender<QueueReport>,
     orders: Sender<Order>,
     consuming: CancellationToken,
     /// Ends when the consumer has.
@@ -57,11 +60,8 @@ impl Sqlite {
         let (bulk_tx, bulk_rx) = mpsc::unbounded_channel();
         let (appetite_tx, appetite_rx) = watch::channel(Appetite::Nothing);
         let (taking_tx, taking_rx) = watch::channel(Appetite::Nothing);
-        let (queues_tx, queues_rx) = watch::channel(QueueReport::default());
         let news = Arc::new(Notify::new());
-        let counter = Store::open(path, create)?;
         let mut sqlite = Self::open(path, create, keep, news.clone(), true)?;
-        sqlite.observed.queues = queues_rx;
         let consumer = consumer::Consumer::new(
             [normal_tx, bulk_tx],
             appetite_rx,
@@ -76,10 +76,7 @@ impl Sqlite {
             drop(running);
         });
         sqlite.consumer = Some(done);
-        let until = sqlite.consuming.clone();
-        sqlite
-            .tasks
-            .spawn(async move { until.run_until_cancelled(count(counter, queues_tx)).await });
+        sqlite.count(COUNT_EVERY, 1);
         Ok((
             sqlite,
             Intake {
@@ -102,6 +99,7 @@ impl Sqlite {
         let store = Store::open(path, create)?;
         let (orders, inbox) = channel();
         let (link_tx, link) = watch::channel(Link::Up);
+        let (queues, queues_rx) = watch::channel(QueueReport::default());
         let mut keeper = Keeper::new(store, inbox, link_tx, news, keep);
         if consumes {
             keeper.join()?;
@@ -114,8 +112,9 @@ impl Sqlite {
             observed: Observed {
                 consuming: link.clone(),
                 publishing: link,
-                queues: watch::channel(QueueReport::default()).1,
+                queues: queues_rx,
             },
+            queues,
             orders,
             consuming: CancellationToken::new(),
             consumer: None,
@@ -139,17 +138,15 @@ impl Sqlite {
         let store = Store::open(path, false)?;
         let fault = |error| OpenError::of(path, &error);
         let counts = store.counts().map_err(fault)?;
-        let folder = lease::folder(path);
-        let alive = store
-            .holders()
-            .map_err(fault)?
-            .iter()
-            .filter(|holder| matches!(lease::Estate::of(&folder, &holder.lock, holder.pid), Ok(None)))
-            .count();
-        let mut report = report(Some(counts));
-        report.messages.push(("in hand", Some(counts.held)));
-        report.other_consumers = u32::try_from(alive).unwrap_or(u32::MAX);
-        Ok(report)
+        let mut messages = count::messages(Some(counts));
+        messages.push(("in hand", Some(counts.held)));
+        let alive = count::alive(&store).map_err(fault)?;
+        Ok(QueueReport {
+            messages,
+            consumers: [Some(alive); 2],
+            other_consumers: alive,
+            ..QueueReport::default()
+        })
     }
 
     /// Reads without taking.
@@ -167,8 +164,30 @@ impl Sqlite {
         let (out, followed) = mpsc::unbounded_channel();
         let (path, until) = (self.path.clone(), self.consuming.clone());
         self.tasks
-            .spawn(async move { until.run_until_cancelled(follow::follow(path, out)).await });
+            .spawn(async move { until.run_until_cancelled(follow::control(path, out)).await });
         followed
+    }
+
+    /// Follows the results' log.
+    pub fn follow_results(&self, after: u64) -> mpsc::Receiver<FollowedResult> {
+        let (out, followed) = mpsc::channel(follow::WAITING);
+        let (path, until) = (self.path.clone(), self.consuming.clone());
+        self.tasks
+            .spawn(async move { until.run_until_cancelled(follow::results(path, after, out)).await });
+        followed
+    }
+
+    /// Counts the queues, where the consuming side does not do it.
+    pub fn watch_queues(&self) {
+        if self.consumer.is_none() {
+            self.count(WATCH_EVERY, 0);
+        }
+    }
+
+    fn count(&self, every: Duration, ours: u32) {
+        let (path, report, until) = (self.path.clone(), self.queues.clone(), self.consuming.clone());
+        self.tasks
+            .spawn(async move { until.run_until_cancelled(count::run(path, report, every, ours)).await });
     }
 
     /// What is seen of the broker.
@@ -195,48 +214,5 @@ impl Sqlite {
         if timeout(CLOSE_LIMIT, ended).await.is_err() {
             tracing::warn!("the queue could not be written any more: what was just done may be done again");
         }
-    }
-}
-
-/// Counts what waits, for the metrics, with a connection of its own: a long count holds up nobody.
-async fn count(store: Store, report: watch::Sender<QueueReport>) {
-    let mut every = interval(COUNT_EVERY);
-    every.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut store = Some(store);
-    loop {
-        every.tick().await;
-        let Some(counting) = store.take() else { return };
-        let counted = tokio::task::spawn_blocking(move || {
-            let counts = counting.counts();
-            (counting, counts)
-        });
-        let Ok((back, counts)) = counted.await else { return };
-        store = Some(back);
-        let counts = counts
-            .inspect_err(|error| tracing::warn!(%error, "the queues cannot be counted"))
-            .ok();
-        let QueueReport {
-            messages,
-            other_consumers,
-            ..
-        } = self::report(counts);
-        report.send_modify(|report| {
-            report.messages = messages;
-            report.other_consumers = other_consumers.saturating_sub(1);
-        });
-    }
-}
-
-fn report(counts: Option<Counts>) -> QueueReport {
-    let of = |count: fn(&Counts) -> u32| counts.as_ref().map(count);
-    QueueReport {
-        messages: vec![
-            ("normal", of(|c| c.lanes[0])),
-            ("bulk", of(|c| c.lanes[1])),
-            ("dead", of(|c| c.dead)),
-            ("delayed", of(|c| c.delayed)),
-        ],
-        other_consumers: of(|c| c.consumers).unwrap_or(0),
-        ..QueueReport::default()
     }
 }

@@ -212,8 +212,6 @@ pub(super) struct Counts {
     pub(super) dead: u32,
     /// In the hands of processes, living or not.
     pub(super) held: u32,
-    /// Processes that consume, or did and were not yet cleared up after.
-    pub(super) consumers: u32,
 }
 
 /// A process that holds messages, or could.
@@ -391,9 +389,6 @@ impl Store {
                 .query_row("SELECT count(*) FROM message WHERE holder IS NOT NULL", [], |row| {
                     row.get(0)
                 })?;
-        counts.consumers = self
-            .connection
-            .query_row("SELECT count(*) FROM holder WHERE consumes", [], |row| row.get(0))?;
         Ok(counts)
     }
 
@@ -409,6 +404,16 @@ impl Store {
             after,
             most,
         )
+    }
+
+    /// The number of the last result that was told, kept or forgotten: SQLite remembers it.
+    pub(super) fn last_result(&self) -> Result<i64, rusqlite::Error> {
+        let last = self
+            .connection
+            .prepare_cached("SELECT seq FROM sqlite_sequence WHERE name = 'result'")?
+            .query_row([], |row| row.get(0))
+            .optional()?;
+        Ok(last.unwrap_or(0))
     }
 
     /// Entries of the control stream: up to `most` of those after the one with number `after`.
