@@ -3,5 +3,6 @@
 pub mod file;
 pub mod journal;
 pub mod plan;
+pub mod report;
 pub mod schedule;
 pub mod source;

@@ -9,6 +9,7 @@
 //!
 //! Every change is durable when the call that makes it returns.
 
+mod look;
 mod schema;
 mod state;
 
@@ -18,6 +19,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
+pub use look::{LATELY, Look, Trouble};
 pub use schema::OpenError;
 pub use state::{Counts, RowState, RunState};
 
