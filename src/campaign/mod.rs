@@ -4,6 +4,7 @@ pub mod begin;
 pub mod file;
 pub mod journal;
 pub mod plan;
+pub mod report;
 pub mod run;
 pub mod schedule;
 pub mod source;
