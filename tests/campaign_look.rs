@@ -5,8 +5,9 @@
 mod common;
 
 use std::fmt::Write as _;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::path::Path;
+use std::process::Stdio;
 use std::time::Duration;
 
 use common::Sim;
@@ -99,6 +100,21 @@ impl Folder {
     }
 }
 
+/// A reader that has had enough of it (`| head`) is no error.
+fn head(folder: &Path, format: &str) {
+    let mut command = common::flowlaunch();
+    command
+        .args(["campaign", "report", "spring", "--format", format])
+        .current_dir(folder);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    child.stdout.take().unwrap().read_exact(&mut [0; 1]).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(
+        output.status.success() && output.stderr.is_empty(),
+        "{format}: {output:?}"
+    );
+}
+
 fn json_of(said: &str) -> Value {
     serde_json::from_str(said).unwrap()
 }
@@ -120,6 +136,11 @@ fn who_only_looks_makes_no_journal_and_says_which_is_not_there() {
         assert!(error.contains(JOURNAL) && error.contains("campaign.journal"), "{error}");
     }
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    let empty = dir.path().join(JOURNAL);
+    std::fs::write(&empty, "").unwrap();
+    let (code, _, error) = run(&["campaign", "list"], dir.path(), "");
+    assert!(code == 1 && error.contains("not a journal of campaigns"), "{error}");
+    assert_eq!(empty.metadata().unwrap().len(), 0);
     let mut folder = Folder::new();
     assert_eq!(folder.say(&["list"]).0, "no campaign was run yet\n");
     folder.begin("spring", "-", "d".to_owned(), 1..4);
@@ -303,6 +324,9 @@ fn a_report_of_200_000_rows_adds_up_in_the_order_of_the_input() {
         error,
         "flowlaunch: 200000 rows: 149902 planned, 49998 launched, 100 dead\n"
     );
+    for format in ["csv", "jsonl"] {
+        head(folder.path(), format);
+    }
     let (said, _) = folder.say(&["report", "spring", "--format", "jsonl", "-o", "report.jsonl"]);
     assert_eq!(said, "");
     let text = std::fs::read_to_string(folder.path().join("report.jsonl")).unwrap();

@@ -81,7 +81,10 @@ pub(super) async fn run(config: Config, args: Args, stop: CancellationToken) -> 
         let seen = see()?;
         let news = Some((seen.look.run.clone(), seen.look.counts));
         if draws {
-            out::print(format!("\u{1b}[2J\u{1b}[H{}", seen.as_text()))?;
+            // Over what stands there, to the end of each line and of the screen: a cleared one would flicker.
+            let text = seen.as_text().replace('\n', "\u{1b}[K\n");
+            let clear = if told.is_none() { "\u{1b}[2J" } else { "" };
+            out::print(format!("{clear}\u{1b}[H{text}\u{1b}[J"))?;
         } else if told != news && args.json {
             out::print(format!("{}\n", seen.as_json()))?;
         } else if told != news {
