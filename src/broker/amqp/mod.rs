@@ -14,9 +14,9 @@ mod convert;
 pub mod declare;
 mod follow;
 pub mod inspect;
-mod lane_session;
 mod monitor;
 mod publisher;
+mod source_session;
 mod supervise;
 
 use std::sync::Arc;
@@ -91,6 +91,7 @@ impl Amqp {
     pub fn start(site: Arc<Site>) -> (Self, Intake) {
         let (normal_tx, normal_rx) = mpsc::unbounded_channel();
         let (bulk_tx, bulk_rx) = mpsc::unbounded_channel();
+        let (track_tx, track_rx) = mpsc::unbounded_channel();
         let (appetite_tx, appetite_rx) = watch::channel(Appetite::Nothing);
         let (taking_tx, taking_rx) = watch::channel(Appetite::Nothing);
         let (consuming_tx, consuming_rx) = watch::channel(Link::Down("not connected yet".to_owned()));
@@ -99,7 +100,7 @@ impl Amqp {
         let consuming = CancellationToken::new();
         let consumer = consumer::Consumer::new(
             site.clone(),
-            [normal_tx, bulk_tx],
+            [normal_tx, bulk_tx, track_tx],
             appetite_rx,
             taking_tx,
             consuming.clone(),
@@ -119,6 +120,7 @@ impl Amqp {
             amqp,
             Intake {
                 lanes: [normal_rx, bulk_rx],
+                track: track_rx,
                 appetite: appetite_tx,
                 taking: taking_rx,
             },
@@ -182,7 +184,7 @@ impl Amqp {
     }
 
     /// Closes the consuming connection (every settlement handed over before this call is written first), then the
-    /// publishing one. What is still unacknowledged goes back to its lane.
+    /// publishing one. What is still unacknowledged goes back to its queue.
     pub async fn stop(self) {
         if let Some(consuming) = &self.consuming {
             consuming.cancel();

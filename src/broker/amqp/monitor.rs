@@ -57,16 +57,17 @@ async fn count(
     let single = [
         ("normal", names.lane(Lane::Normal)),
         ("bulk", names.lane(Lane::Bulk)),
+        ("track", names.track()),
         ("dead", names.dead()),
     ];
     loop {
         every.tick().await;
-        let mut messages = Vec::with_capacity(4);
+        let mut messages = Vec::with_capacity(single.len() + 1);
         let mut consumers = 0;
         for (label, queue) in &single {
             let seen = look(connection, &mut channel, queue).await?;
             messages.push((*label, seen.map(|(count, _)| count)));
-            if *label != "dead" {
+            if matches!(*label, "normal" | "bulk") {
                 consumers = consumers.max(seen.map_or(0, |(_, consumers)| consumers.saturating_sub(1)));
             }
         }
