@@ -1,5 +1,6 @@
 //! `flowlaunch campaign`: many launches from a list.
 
+mod inputs;
 mod plan;
 mod settings;
 
