@@ -135,7 +135,8 @@ impl Admin {
     }
 }
 
-async fn upkeep(exporter: Exporter) {
+/// Keeps the metrics in order where nobody listens.
+pub async fn upkeep(exporter: Exporter) {
     let mut tick = tokio::time::interval(UPKEEP);
     loop {
         tick.tick().await;

@@ -508,7 +508,7 @@ struct Reader {
 impl Reader {
     fn new(client: &Client, after: u64) -> Self {
         Self {
-            followed: client.follow_results(after),
+            followed: client.follow_results(after, None),
             last: after,
         }
     }

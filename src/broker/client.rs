@@ -144,14 +144,14 @@ impl Client {
     }
 
     /// Follows the results' log from the one after number `after` on (from the first that is kept, when that one is gone),
-    /// across lost sessions, until nobody wants it any more or the client stops. One who reads slowly holds it back.
+    /// or when that is 0 from those that were told `since` then, a time in seconds, and perhaps a few before; across lost sessions, until nobody wants it any more or the client stops. One who reads slowly holds it back.
     ///
     /// When the log ends before `after` it was made anew, and is read from its first. One that was made anew and has grown
     /// beyond `after` cannot be told from the old one.
-    pub fn follow_results(&self, after: u64) -> mpsc::Receiver<FollowedResult> {
+    pub fn follow_results(&self, after: u64, since: Option<u64>) -> mpsc::Receiver<FollowedResult> {
         match self {
-            Self::RabbitMq(client) => client.follow_results(after),
-            Self::Embedded(client) => client.follow_results(after),
+            Self::RabbitMq(client) => client.follow_results(after, since),
+            Self::Embedded(client) => client.follow_results(after, since),
         }
     }
 

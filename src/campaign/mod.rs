@@ -5,6 +5,7 @@ pub mod file;
 pub mod inputs;
 pub mod journal;
 pub mod plan;
+pub mod report;
 pub mod run;
 pub mod schedule;
 pub mod source;

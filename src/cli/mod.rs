@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 done, 1 it failed, 2 usage or configuration, 130 and 143 on signals.
 
+mod ask;
 mod campaign;
 mod check;
 mod demo;
@@ -122,7 +123,7 @@ enum Configured {
     /// List the flows there are.
     #[command(display_order = 5)]
     Flows(flows::Args),
-    /// Many launches from a list: what would it do?
+    /// Many launches from a list: planned, watched, paused, accounted for.
     #[command(display_order = 5)]
     Campaign(campaign::Args),
     /// Say what is set, and whether broker and API will do. Launches nothing.

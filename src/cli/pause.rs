@@ -99,12 +99,7 @@ pub(super) async fn pause(config: Config, args: PauseArgs) -> Result<(), Failed>
         return list(&config, args.json).await;
     }
     let scope = args.which.scope()?;
-    let entry = Entry::Pause {
-        scope: scope.clone(),
-        at: Timestamp::now(),
-        reason: args.reason,
-    };
-    app::control::command(&config, &entry, waiting).await?;
+    begin(&config, &scope, args.reason).await?;
     out::print(format!(
         "paused: {scope}. Workers follow at once; `flowlaunch resume {}` ends it\n",
         flag(&scope)
@@ -113,10 +108,24 @@ pub(super) async fn pause(config: Config, args: PauseArgs) -> Result<(), Failed>
 }
 
 pub(super) async fn resume(config: Config, args: ResumeArgs) -> Result<(), Failed> {
-    let scope = args.which.scope()?;
-    let rules = app::control::in_force(&config).await?;
+    end(&config, &args.which.scope()?).await
+}
+
+/// Pauses it.
+pub(super) async fn begin(config: &Config, scope: &Scope, reason: Option<String>) -> anyhow::Result<()> {
+    let entry = Entry::Pause {
+        scope: scope.clone(),
+        at: Timestamp::now(),
+        reason,
+    };
+    write(config, &entry).await
+}
+
+/// Ends its pause, if there is one, and says what is paused still.
+pub(super) async fn end(config: &Config, scope: &Scope) -> Result<(), Failed> {
+    let rules = app::control::in_force(config).await?;
     let paused = rules.pauses();
-    if !paused.iter().any(|(other, _)| *other == scope) {
+    if !paused.iter().any(|(other, _)| other == scope) {
         return Err(Failed::Work(anyhow!(
             "there is no pause of {scope} to end. {}",
             text(&rules).trim_end()
@@ -126,14 +135,18 @@ pub(super) async fn resume(config: Config, args: ResumeArgs) -> Result<(), Faile
         scope: scope.clone(),
         at: Timestamp::now(),
     };
-    app::control::command(&config, &entry, waiting).await?;
-    let left: Vec<_> = paused.iter().filter(|(other, _)| *other != scope).collect();
+    write(config, &entry).await?;
     let mut said = format!("resumed: {scope}\n");
-    for (scope, _) in left {
+    for (scope, _) in paused.iter().filter(|(other, _)| other != scope) {
         said += &format!("still paused: {scope}; `flowlaunch resume {}` ends it\n", flag(scope));
     }
     out::print(said)?;
     Ok(())
+}
+
+/// Writes an entry of the control stream, and says what it waits for.
+pub(super) async fn write(config: &Config, entry: &Entry) -> anyhow::Result<()> {
+    app::control::command(config, entry, waiting).await
 }
 
 fn waiting(why: &str) {

@@ -4,16 +4,18 @@
 //! Handles are registered once, so that the hot path adds to a number and looks nothing up. No recorder is installed for
 //! the whole process: whoever makes the metrics holds the means to render them, and tests make as many as they like.
 
+mod campaign;
 mod family;
 mod labels;
 
 use std::time::Duration;
 
 use metrics::{Counter, Gauge, Histogram};
-use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
 use crate::lane::Lane;
 
+pub use campaign::CampaignRows;
 pub use family::{Family, InFlight};
 pub use labels::{
     Broker, Build, DelayReason, GiveBackReason, HaltReason, LaunchOutcome, Queue, Settled, Status, TokenResult, Window,
@@ -86,23 +88,42 @@ impl Exporter {
     }
 }
 
+fn recorder() -> PrometheusRecorder {
+    let buckets = |builder: PrometheusBuilder, name: &str, bounds: &[f64]| {
+        builder
+            .set_buckets_for_metric(Matcher::Full(name.to_owned()), bounds)
+            .expect("there are bounds")
+    };
+    let builder = buckets(
+        PrometheusBuilder::new(),
+        "flowlaunch_launch_duration_seconds",
+        &CALL_SECONDS,
+    );
+    buckets(builder, "flowlaunch_job_wait_seconds", &WAIT_SECONDS).build_recorder()
+}
+
 impl Metrics {
     /// Every metric at zero, and the means to render them.
     pub fn new(broker: Broker) -> (Self, Exporter) {
-        let buckets = |builder: PrometheusBuilder, name: &str, bounds: &[f64]| {
-            builder
-                .set_buckets_for_metric(Matcher::Full(name.to_owned()), bounds)
-                .expect("there are bounds")
-        };
-        let builder = buckets(
-            PrometheusBuilder::new(),
-            "flowlaunch_launch_duration_seconds",
-            &CALL_SECONDS,
-        );
-        let recorder = buckets(builder, "flowlaunch_job_wait_seconds", &WAIT_SECONDS).build_recorder();
-        let metrics = Self::register(&recorder);
+        let recorder = recorder();
+        (Self::of(&recorder, broker), Exporter(recorder.handle()))
+    }
+
+    /// The same, and the rows of a campaign by their state.
+    pub fn with_campaign(
+        broker: Broker,
+        campaign: &str,
+        states: impl IntoIterator<Item = &'static str>,
+    ) -> (Self, CampaignRows, Exporter) {
+        let recorder = recorder();
+        let rows = CampaignRows::register(&recorder, campaign, states);
+        (Self::of(&recorder, broker), rows, Exporter(recorder.handle()))
+    }
+
+    fn of(recorder: &PrometheusRecorder, broker: Broker) -> Self {
+        let metrics = Self::register(recorder);
         metrics.build_info.of(Build(broker)).set(1.0);
-        (metrics, Exporter(recorder.handle()))
+        metrics
     }
 
     /// A job was taken from a lane.

@@ -9,9 +9,8 @@ use jiff::Timestamp;
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use super::Context;
-use crate::broker::{Destination, Followed, Message};
-use crate::control::{Entry, Reader};
+use crate::broker::{Destination, Followed, Message, Publish};
+use crate::control::{Control, Entry, Reader};
 
 /// How long one confirm may take, and the pause before it is tried again.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -19,16 +18,16 @@ const AGAIN: Duration = Duration::from_millis(500);
 /// Between looks for what the stream would forget before long.
 const LOOK: Duration = Duration::from_secs(3600);
 
-/// Follows for ever.
-pub(super) async fn follow(context: &Context, followed: &mut mpsc::UnboundedReceiver<Followed>) {
-    let mut reader = Reader::new(context.control.clone());
+/// Follows for ever; what is in force is in `control`.
+pub async fn follow(publisher: &dyn Publish, control: &Control, followed: &mut mpsc::UnboundedReceiver<Followed>) {
+    let mut reader = Reader::new(control.clone());
     let mut look = interval(LOOK);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut writing = pin!(Fuse::terminated());
     loop {
         tokio::select! {
             next = followed.recv() => match next {
-                Some(Followed::Began) => writing.set(write(context, reader.began()).fuse()),
+                Some(Followed::Began) => writing.set(write(publisher, reader.began()).fuse()),
                 Some(Followed::Entry(entry)) => {
                     if !reader.read(&entry) {
                         tracing::warn!(
@@ -43,15 +42,14 @@ pub(super) async fn follow(context: &Context, followed: &mut mpsc::UnboundedRece
                 None => return std::future::pending().await,
             },
             () = &mut writing => {}
-            _ = look.tick() => renew(context).await,
+            _ = look.tick() => renew(publisher, control).await,
         }
     }
 }
 
 /// Publishes the marker until it is confirmed: one too many does no harm.
-async fn write(context: &Context, marker: Entry) {
-    while let Err(error) = context
-        .publisher
+async fn write(publisher: &dyn Publish, marker: Entry) {
+    while let Err(error) = publisher
         .publish(Destination::Control, Message::json(marker.encode()), LIMIT)
         .await
     {
@@ -61,11 +59,10 @@ async fn write(context: &Context, marker: Entry) {
 }
 
 /// Writes again what is in force and old.
-async fn renew(context: &Context) {
-    let Ok(rules) = context.control.known() else { return };
+async fn renew(publisher: &dyn Publish, control: &Control) {
+    let Ok(rules) = control.known() else { return };
     for entry in rules.fading(Timestamp::now()) {
-        if let Err(error) = context
-            .publisher
+        if let Err(error) = publisher
             .publish(Destination::Control, Message::json(entry.encode()), LIMIT)
             .await
         {

@@ -6,7 +6,7 @@
 mod attempt;
 mod dispatch;
 mod examine;
-mod follow;
+pub mod follow;
 pub mod health;
 mod ledger;
 mod letters;
@@ -158,7 +158,7 @@ impl Worker {
         // Followed to the end: what is cancelled while it drains is not launched either.
         let finished = tokio::select! {
             finished = working => finished,
-            () = follow::follow(&self.context, &mut self.followed) => unreachable!("it never ends by itself"),
+            () = follow::follow(&*self.context.publisher, &self.context.control, &mut self.followed) => unreachable!("it never ends by itself"),
         };
         Drained {
             cut_short: finished.map_or_else(|_| self.context.tasks.len(), |()| 0),

@@ -177,9 +177,9 @@ impl Amqp {
     }
 
     /// Follows the results' log.
-    pub fn follow_results(&self, after: u64) -> mpsc::Receiver<FollowedResult> {
+    pub fn follow_results(&self, after: u64, since: Option<u64>) -> mpsc::Receiver<FollowedResult> {
         let (out, followed) = mpsc::channel(results::WAITING);
-        let follower = results::Follower::new(self.site.clone(), after, out, self.publishing.clone());
+        let follower = results::Follower::new(self.site.clone(), after, since, out, self.publishing.clone());
         self.supervise("following results", follower);
         followed
     }

@@ -30,6 +30,8 @@ pub(super) struct Follower {
     site: Arc<Site>,
     /// The number of the last result that was handed on.
     after: u64,
+    /// Before the first one was: those before this time are of no interest.
+    since: Option<u64>,
     out: mpsc::Sender<FollowedResult>,
     stop: CancellationToken,
     /// The last session ended at a result that lapin cannot read: a stranger's, for ours can be read.
@@ -37,10 +39,17 @@ pub(super) struct Follower {
 }
 
 impl Follower {
-    pub(super) fn new(site: Arc<Site>, after: u64, out: mpsc::Sender<FollowedResult>, stop: CancellationToken) -> Self {
+    pub(super) fn new(
+        site: Arc<Site>,
+        after: u64,
+        since: Option<u64>,
+        out: mpsc::Sender<FollowedResult>,
+        stop: CancellationToken,
+    ) -> Self {
         Self {
             site,
             after,
+            since,
             out,
             stop,
             suspicious: false,
@@ -79,8 +88,12 @@ impl Follower {
             );
             self.after = 0;
         }
+        let from = match self.since {
+            Some(second) if self.after == 0 => From::Since(second),
+            Some(_) | None => From::After(self.after),
+        };
         let name = self.site.names.results_log();
-        let mut log = Stream::open(connection, events, name, From::After(self.after)).await?;
+        let mut log = Stream::open(connection, events, name, from).await?;
         while going.is_ok() {
             let entry = tokio::select! {
                 entry = log.next() => entry?,

@@ -26,6 +26,8 @@ pub(super) enum From {
     Last,
     /// After so many entries, kept or not.
     After(u64),
+    /// With what was written since then, in seconds, and a little of what was before.
+    Since(u64),
 }
 
 impl From {
@@ -33,6 +35,7 @@ impl From {
     pub(super) fn arguments(self) -> FieldTable {
         let offset = match self {
             Self::First => AMQPValue::LongString("first".into()),
+            Self::Since(second) => AMQPValue::Timestamp(second),
             Self::Last => AMQPValue::LongString("last".into()),
             // Offsets count from 0: what comes after the first so many entries has that offset.
             Self::After(number) => AMQPValue::LongLongInt(i64::try_from(number).unwrap_or(i64::MAX)),

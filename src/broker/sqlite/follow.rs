@@ -48,10 +48,10 @@ async fn control_session(path: PathBuf, out: &mpsc::UnboundedSender<Followed>) -
 }
 
 /// Hands on the results after a number and those that come, until nobody wants them any more.
-pub(super) async fn results(path: PathBuf, after: u64, out: mpsc::Sender<FollowedResult>) {
+pub(super) async fn results(path: PathBuf, after: u64, since: Option<u64>, out: mpsc::Sender<FollowedResult>) {
     let mut after = i64::try_from(after).unwrap_or(i64::MAX);
     while !out.is_closed() {
-        let Err(why) = results_session(path.clone(), &mut after, &out).await else {
+        let Err(why) = results_session(path.clone(), &mut after, since, &out).await else {
             return;
         };
         let _ = out.send(FollowedResult::Lost(why)).await;
@@ -60,11 +60,19 @@ pub(super) async fn results(path: PathBuf, after: u64, out: mpsc::Sender<Followe
 }
 
 /// On from the last one handed on, until the file cannot be read: then the reason.
-async fn results_session(path: PathBuf, after: &mut i64, out: &mpsc::Sender<FollowedResult>) -> Result<(), String> {
+async fn results_session(
+    path: PathBuf,
+    after: &mut i64,
+    since: Option<u64>,
+    out: &mpsc::Sender<FollowedResult>,
+) -> Result<(), String> {
     let mut file = File::open(path).await?;
     if file.read(Store::last_result).await? < *after {
         tracing::warn!(after, "the results' log was made anew: it is read from its first");
         *after = 0;
+    }
+    if let Some(second) = since.filter(|_| *after == 0) {
+        *after = file.read(move |store| store.last_result_before(second)).await?;
     }
     let mut going = out.send(FollowedResult::Began).await;
     while going.is_ok() && !out.is_closed() {

@@ -169,11 +169,14 @@ impl Sqlite {
     }
 
     /// Follows the results' log.
-    pub fn follow_results(&self, after: u64) -> mpsc::Receiver<FollowedResult> {
+    pub fn follow_results(&self, after: u64, since: Option<u64>) -> mpsc::Receiver<FollowedResult> {
         let (out, followed) = mpsc::channel(follow::WAITING);
         let (path, until) = (self.path.clone(), self.consuming.clone());
-        self.tasks
-            .spawn(async move { until.run_until_cancelled(follow::results(path, after, out)).await });
+        self.tasks.spawn(async move {
+            until
+                .run_until_cancelled(follow::results(path, after, since, out))
+                .await
+        });
         followed
     }
 

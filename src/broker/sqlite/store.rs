@@ -406,6 +406,14 @@ impl Store {
         )
     }
 
+    /// The number of the last result that was told before this second; 0 when none was.
+    pub(super) fn last_result_before(&self, second: u64) -> Result<i64, rusqlite::Error> {
+        let before = i64::try_from(second.saturating_mul(1000)).unwrap_or(i64::MAX);
+        self.connection
+            .prepare_cached("SELECT coalesce(max(seq), 0) FROM result WHERE at_ms < ?1")?
+            .query_row([before], |row| row.get(0))
+    }
+
     /// The number of the last result that was told, kept or forgotten: SQLite remembers it.
     pub(super) fn last_result(&self) -> Result<i64, rusqlite::Error> {
         let last = self

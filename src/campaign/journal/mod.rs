@@ -12,6 +12,7 @@
 
 mod fate;
 mod hold;
+mod look;
 mod rows;
 mod schema;
 mod state;
@@ -22,6 +23,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
 pub use hold::Hold;
+pub use look::{LATELY, Look, Trouble};
 pub use rows::{Change, Sending};
 pub use schema::OpenError;
 pub use state::{Counts, RowState, RunState};

@@ -9,11 +9,11 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use super::Journal;
 
 /// `camp`, where SQLite keeps what kind of file it is.
-const APPLICATION: i32 = 0x6361_6d70;
+pub(super) const APPLICATION: i32 = 0x6361_6d70;
 /// The schema's version. A file of a newer one is refused.
-const VERSION: i32 = 1;
+pub(super) const VERSION: i32 = 1;
 /// How long another process may hold the file's write lock.
-const LOCKED: Duration = Duration::from_secs(10);
+pub(super) const LOCKED: Duration = Duration::from_secs(10);
 
 const SCHEMA: &str = "
     CREATE TABLE run (

@@ -11,7 +11,8 @@ use sha2::{Digest as _, Sha256};
 use super::bad::{SourceError, Trouble};
 use super::detect::Layout;
 use super::mapping::Mapping;
-use super::rows::{Rows, ZoneCheck};
+use super::raw::RawRecords;
+use super::rows::{Opened, Rows, ZoneCheck};
 
 /// A file of rows, open for as many passes as are wanted, side by side too.
 #[derive(Debug)]
@@ -84,6 +85,14 @@ impl Source {
     /// Its rows, from the first. When the file is no longer what it was when it was opened, the pass ends in an error.
     pub fn rows(&self, layout: &Layout, mapping: &Arc<Mapping>, zones: ZoneCheck) -> Result<Rows, SourceError> {
         Rows::of(&self.name, self.bytes(), layout, mapping, zones)
+    }
+
+    /// Its records as they are written.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn raw(&self, layout: &Layout) -> Result<RawRecords, SourceError> {
+        RawRecords::of(&self.name, Opened::of(&self.name, self.bytes(), layout)?)
     }
 
     fn bytes(&self) -> impl Read + Send + use<> {

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io::{self, Read};
 use std::sync::Arc;
 
+use encoding_rs::Encoding;
 use serde_json::value::RawValue;
 
 use super::bad::{BadRow, Fault, SourceError, Trouble};
@@ -21,6 +22,40 @@ pub type ZoneCheck = fn(&str) -> Result<(), String>;
 
 /// Text in UTF-8.
 pub(super) type Reader = Box<dyn Read + Send>;
+
+/// A file whose layout is known: what was said of it, and what was found out.
+pub(super) struct Opened {
+    pub(super) reader: Reader,
+    pub(super) encoding: &'static Encoding,
+    pub(super) format: Format,
+    pub(super) delimiter: u8,
+    /// The first line is none of the table, but says what stands between cells.
+    pub(super) skip_first: bool,
+}
+
+impl Opened {
+    pub(super) fn of(name: &str, raw: impl Read + Send + 'static, layout: &Layout) -> Result<Self, SourceError> {
+        let open = || {
+            let Text { reader, encoding } = Text::of(raw, layout.encoding)?;
+            let (sample, reader) = peek(reader, detect::SAMPLE_BYTES)?;
+            detect::refuse_binary(&sample)?;
+            let format = layout.format.map_or_else(|| detect::format(name, &sample), Ok)?;
+            let named = detect::named(&sample);
+            let delimiter = match (format, layout.delimiter.or(named)) {
+                (Format::Csv, None) => detect::delimiter(&sample)?,
+                (_, delimiter) => delimiter.unwrap_or(b','),
+            };
+            Ok(Self {
+                reader: Box::new(reader),
+                encoding,
+                format,
+                delimiter,
+                skip_first: named.is_some(),
+            })
+        };
+        open().map_err(|trouble: Trouble| trouble.of(name))
+    }
+}
 
 /// A row that can be launched.
 #[derive(Clone)]
@@ -106,22 +141,13 @@ impl Rows {
         mapping: &Arc<Mapping>,
         zones: ZoneCheck,
     ) -> Result<Self, SourceError> {
-        let open = || {
-            let Text { reader, encoding } = Text::of(raw, layout.encoding)?;
-            let (sample, reader) = peek(reader, detect::SAMPLE_BYTES)?;
-            detect::refuse_binary(&sample)?;
-            let format = layout.format.map_or_else(|| detect::format(name, &sample), Ok)?;
-            let named = detect::named(&sample);
-            let delimiter = match (format, layout.delimiter.or(named)) {
-                (Format::Csv, None) => detect::delimiter(&sample)?,
-                (_, delimiter) => delimiter.unwrap_or(b','),
-            };
-            Ok((reader, encoding, format, (delimiter, named.is_some())))
-        };
-        let (reader, encoding, format, delimiter) = open().map_err(|trouble: Trouble| trouble.of(name))?;
-        let reader = Box::new(reader);
-        let records = match format {
-            Format::Csv => Records::Table(Table::of(name, reader, encoding, delimiter, mapping)?),
+        let opened = Opened::of(name, raw, layout)?;
+        let (reader, encoding) = (opened.reader, opened.encoding);
+        let records = match opened.format {
+            Format::Csv => {
+                let cells = (opened.delimiter, opened.skip_first);
+                Records::Table(Table::of(name, reader, encoding, cells, mapping)?)
+            }
             Format::Jsonl => Records::JsonLines(JsonLines::of(reader, encoding, mapping)),
         };
         Ok(Self {

@@ -70,7 +70,7 @@ enum At {
 
 /// Splits text into records.
 pub(super) struct Splitter<R> {
-    input: R,
+    pub(super) input: R,
     delimiter: u8,
     /// The line of the next byte.
     line: u64,

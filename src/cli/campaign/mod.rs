@@ -1,13 +1,19 @@
 //! `flowlaunch campaign`: many launches from a list.
 
+mod control;
 mod inputs;
+mod journal;
+mod list;
 mod plan;
+mod report;
 mod settings;
+mod status;
+mod text;
 
 use clap::Subcommand;
 use tokio_util::sync::CancellationToken;
 
-use super::Failed;
+use super::{Failed, until_told};
 use crate::config::Config;
 use crate::job;
 
@@ -25,11 +31,29 @@ pub(super) struct Args {
 enum Action {
     /// Read every row and say what a campaign would do. Launches nothing.
     Plan(Box<plan::Args>),
+    /// Every run there was.
+    List(list::Args),
+    /// How a campaign stands: one screen, or watched to its end.
+    Status(status::Args),
+    /// What became of every row, or the rows to be launched again.
+    Report(report::Args),
+    /// Launch nothing more of it, until it is resumed.
+    Pause(control::PauseArgs),
+    /// Go on with it.
+    Resume(control::ResumeArgs),
+    /// Launch nothing more of it, for good.
+    Cancel(control::CancelArgs),
 }
 
 pub(super) async fn run(config: Config, args: Args, stop: CancellationToken) -> Result<(), Failed> {
     match args.action {
         Action::Plan(args) => plan::run(config, *args, stop).await,
+        Action::List(args) => list::run(&config, &args),
+        Action::Status(args) => status::run(config, args, stop).await,
+        Action::Report(args) => report::run(config, args, stop).await,
+        Action::Pause(args) => until_told(&stop, control::pause(config, args)).await,
+        Action::Resume(args) => until_told(&stop, control::resume(config, args)).await,
+        Action::Cancel(args) => until_told(&stop, control::cancel(config, args)).await,
     }
 }
 
