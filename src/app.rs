@@ -1,5 +1,6 @@
 //! The composition root: puts the parts together, as the configuration says.
 
+pub mod campaign;
 pub mod control;
 pub mod demo;
 
@@ -153,27 +154,31 @@ pub async fn worker(config: Config, stop: CancellationToken) -> anyhow::Result<D
     Assembled::new(&config, stop).await?.run().await
 }
 
-/// A worker with all that it needs, and the admin listener.
+/// A worker with all that it needs, and the admin listener, unless somebody else has one.
 struct Assembled {
     worker: Worker,
     health: Arc<WorkerHealth>,
     broker: BrokerClient,
-    admin: Admin,
-    exporter: Exporter,
+    admin: Option<(Admin, Exporter)>,
 }
 
 impl Assembled {
     async fn new(config: &Config, stop: CancellationToken) -> anyhow::Result<Self> {
+        let (metrics, exporter) = Metrics::new(kind(&broker(config)?));
+        // The port is taken before anything is consumed: two workers with one address is a mistake to hear of early.
+        let admin = Admin::bind(&config.admin).await?;
+        Self::with(config, stop, Arc::new(metrics), Some((admin, exporter))).await
+    }
+
+    async fn with(
+        config: &Config,
+        stop: CancellationToken,
+        metrics: Arc<Metrics>,
+        admin: Option<(Admin, Exporter)>,
+    ) -> anyhow::Result<Self> {
         config.require_inputs_field()?;
         let api = config.api()?;
         let broker = broker(config)?;
-        let (metrics, exporter) = Metrics::new(match &broker {
-            Broker::RabbitMq(_) => BrokerKind::Amqp,
-            Broker::Embedded { .. } => BrokerKind::Sqlite,
-        });
-        let metrics = Arc::new(metrics);
-        // The port is taken before anything is consumed: two workers with one address is a mistake to hear of early.
-        let admin = Admin::bind(&config.admin).await?;
         let bucket = Bucket::new(config.limits.rate, config.limits.burst)?;
         let client = Client::new(&api).map_err(|error| api_fault(config, &error))?;
         let minted = metrics.clone();
@@ -217,7 +222,6 @@ impl Assembled {
             worker,
             broker,
             admin,
-            exporter,
         })
     }
 
@@ -225,8 +229,10 @@ impl Assembled {
         let (tasks, closing) = (TaskTracker::new(), CancellationToken::new());
         let (beating, until) = (self.health.clone(), closing.clone());
         tasks.spawn(async move { until.run_until_cancelled(beating.beat()).await });
-        let probe = Arc::new(Probe(self.health));
-        tasks.spawn(self.admin.serve(probe, self.exporter, closing.clone()));
+        if let Some((admin, exporter)) = self.admin {
+            let probe = Arc::new(Probe(self.health));
+            tasks.spawn(admin.serve(probe, exporter, closing.clone()));
+        }
         // Not on this, the main thread, which would have to be woken from the runtime's own for every job.
         let drained = tasks.spawn(self.worker.run()).await.context("the worker died")?;
         // The broker goes last: it carries the acknowledgements of what was just finished.
@@ -235,6 +241,13 @@ impl Assembled {
         tasks.close();
         tasks.wait().await;
         Ok(drained)
+    }
+}
+
+const fn kind(broker: &Broker) -> BrokerKind {
+    match broker {
+        Broker::RabbitMq(_) => BrokerKind::Amqp,
+        Broker::Embedded { .. } => BrokerKind::Sqlite,
     }
 }
 

@@ -1,4 +1,4 @@
-//! `flowlaunch campaign plan`, as a person uses it.
+//! `flowlaunch campaign plan`, as a person uses it, and the check of inputs that `run` makes too.
 
 #![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
@@ -238,6 +238,20 @@ async fn inputs_are_held_against_what_the_flow_asks_for() {
         "{error}"
     );
     assert_eq!(sim.launches().await, Vec::<Value>::new());
+
+    // What runs holds them against it in the same way, and publishes nothing when one is bad.
+    let go = |rows: &str| {
+        let args = ["campaign", "run", "-", "--name", "go", "--check-inputs", "--yes"];
+        run(&[&args[..], &one, &["--format", "jsonl"]].concat(), folder.path(), rows)
+    };
+    let (code, said, error) = go(lines);
+    assert_eq!(code, 1, "{said}{error}");
+    assert!(error.contains("nothing was published"), "{error}");
+    assert!(rows("go-rejects.csv").contains("the flow needs the input Flow.email"));
+    assert_eq!(sim.launches().await, Vec::<Value>::new());
+    let (code, said, error) = go("{\"email\":\"a\",\"amount\":1}\n");
+    assert_eq!(code, 0, "{said}{error}");
+    assert_eq!(sim.launches().await.len(), 1);
 }
 
 #[tokio::test]

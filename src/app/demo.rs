@@ -171,7 +171,9 @@ impl Demo {
         // A signal ends the demo, and with it the worker; the end of the jobs ends the worker alone.
         let stop = stop.child_token();
         let assembled = Assembled::new(&config, stop.clone()).await?;
-        let (health, admin) = (assembled.health.clone(), assembled.admin.address().to_string());
+        let health = assembled.health.clone();
+        let admin = assembled.admin.as_ref();
+        let admin = admin.map_or_else(String::new, |(admin, _)| admin.address().to_string());
         let worker = TaskTracker::new().spawn(assembled.run());
         Ok(Self {
             log: Log {

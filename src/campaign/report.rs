@@ -123,10 +123,8 @@ impl Report<'_> {
             Format::Jsonl => self.each(false, |row| json(&mut into, &Line::of(row))),
             Format::Csv => {
                 let mut table = csv::WriterBuilder::new().has_headers(false).from_writer(into);
-                table.write_record(COLUMNS).map_err(io::Error::from)?;
-                let tally = self.each(false, |row| {
-                    Ok(table.serialize(Line::of(row)).map_err(io::Error::from)?)
-                })?;
+                table.write_record(COLUMNS).map_err(unwritten)?;
+                let tally = self.each(false, |row| Ok(table.serialize(Line::of(row)).map_err(unwritten)?))?;
                 table.flush()?;
                 Ok(tally)
             }
@@ -216,6 +214,15 @@ impl Report<'_> {
 fn json(into: &mut impl Write, line: &Line<'_>) -> Result<(), ReportError> {
     serde_json::to_writer(&mut *into, line).map_err(io::Error::from)?;
     Ok(into.write_all(b"\n")?)
+}
+
+/// The error beneath: whoever writes to a pipe has to know that nobody reads it any more.
+fn unwritten(error: csv::Error) -> io::Error {
+    let said = error.to_string();
+    if let csv::ErrorKind::Io(error) = error.into_kind() {
+        return error;
+    }
+    io::Error::other(said)
 }
 
 /// What a run's settings say about its file of rows.

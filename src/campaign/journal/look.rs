@@ -76,18 +76,24 @@ impl Journal {
         if !path.exists() {
             return Err(OpenError::Missing { path: path.to_owned() });
         }
-        // A file that may not be written is opened read-only by SQLite itself. One that is opened read-only for no need
-        // would leave its log behind.
+        // A file that may not be written SQLite opens to read alone. Every file opened so would leave its log behind.
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(path, flags).map_err(other)?;
-        connection.busy_timeout(LOCKED).map_err(other)?;
-        let pragma = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
-        match pragma("application_id").and_then(|kind| Ok((kind, pragma("user_version")?))) {
-            Ok((APPLICATION, version)) if version > VERSION => Err(OpenError::Newer {
+        let opened = match Connection::open_with_flags(path, flags).and_then(kind) {
+            Err(error) if is_barred(&error) => match still(path) {
+                Some(url) => {
+                    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
+                    Connection::open_with_flags(url, flags).and_then(kind)
+                }
+                None => Err(error),
+            },
+            opened => opened,
+        };
+        match opened {
+            Ok((_, APPLICATION, version)) if version > VERSION => Err(OpenError::Newer {
                 path: path.to_owned(),
                 version,
             }),
-            Ok((APPLICATION, _)) => Ok(Self {
+            Ok((connection, APPLICATION, _)) => Ok(Self {
                 connection,
                 path: path.to_owned(),
             }),
@@ -199,4 +205,30 @@ impl Journal {
             }
         }
     }
+}
+
+/// What kind of file it is, and of which version.
+fn kind(connection: Connection) -> Result<(Connection, i32, i32), rusqlite::Error> {
+    connection.busy_timeout(LOCKED)?;
+    let pragma = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
+    let (kind, version) = (pragma("application_id")?, pragma("user_version")?);
+    Ok((connection, kind, version))
+}
+
+/// Nothing may be made beside it, and SQLite shares a file by one beside it.
+fn is_barred(error: &rusqlite::Error) -> bool {
+    matches!(
+        error.sqlite_error_code(),
+        Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen)
+    )
+}
+
+/// Its URL as a file that does not change, if nobody has it open: all of it is in the file then.
+fn still(path: &Path) -> Option<String> {
+    let path = path.canonicalize().ok()?;
+    let mut log = path.clone().into_os_string();
+    log.push("-wal");
+    let mut url = url::Url::from_file_path(&path).ok()?;
+    url.set_query(Some("immutable=1"));
+    (!Path::new(&log).exists()).then(|| url.into())
 }

@@ -401,7 +401,14 @@ impl Desk {
         match change.to {
             RowState::Launched => self.streak = 0,
             RowState::Dead | RowState::Unknown => self.streak += 1,
-            _ => {}
+            RowState::Planned
+            | RowState::Sending
+            | RowState::Published
+            | RowState::Expired
+            | RowState::Cancelled
+            | RowState::Unaccounted
+            | RowState::Completed
+            | RowState::Failed => {}
         }
         let most = self.terms.pause_on_failures;
         (most > 0 && self.streak >= most).then(|| {

@@ -33,6 +33,7 @@ use super::journal::{Counts, JournalError, RowState, RunState};
 use crate::broker::{Destination, FollowedResult, Link, Message, Observed, Publish, PublishError};
 use crate::control::{Control, Entry, Known, Scope, Standing, Subject};
 use crate::job::Job;
+use crate::lane::Lane;
 
 /// Rows that are published at once.
 const BATCH: usize = 200;
@@ -131,6 +132,8 @@ pub struct Runner {
     /// A pause that is still to be written to the control stream.
     pausing: Option<String>,
     trouble: Option<String>,
+    /// No worker takes what is published, as far as can be seen.
+    unattended: bool,
     not_before: Instant,
 }
 
@@ -159,6 +162,7 @@ impl Runner {
             cancelled: false,
             pausing: None,
             trouble: None,
+            unattended: false,
             not_before: Instant::now(),
         }
     }
@@ -319,7 +323,10 @@ impl Runner {
 
     /// Publishes what is due; when the next is.
     async fn feed(&mut self, stop: &CancellationToken) -> Result<Option<Timestamp>, RunError> {
-        self.trouble = None;
+        self.trouble = self.unattended.then(|| {
+            let lane = self.look(|desk| desk.terms().lane);
+            format!("no worker takes jobs from lane {lane}: start one with `flowlaunch worker`")
+        });
         let (now, rate) = ((self.ports.now)(), self.ports.rate);
         let ready = self.ahead.ready(self.look(Desk::under_way));
         let room = Room {
@@ -427,6 +434,11 @@ impl Runner {
             let found = report.messages.iter().find(|(name, _)| *name == label);
             found.and_then(|(_, count)| *count)
         };
+        let consumers = Lane::ALL
+            .iter()
+            .zip(report.consumers)
+            .find(|(other, _)| **other == lane);
+        self.unattended = consumers.and_then(|(_, consumers)| consumers) == Some(0);
         let (ready, delayed) = (of(lane.as_str()), of("delayed"));
         self.ahead.saw(ready);
         if ready != Some(0) || delayed != Some(0) {

@@ -76,7 +76,7 @@ async fn read(direct: &Direct, ids: &BTreeSet<String>) -> Result<(FlowInputs, Ve
             Err(Ended::Failed { failure, tries }) => {
                 return Err(told::read(&format!("cannot look at flow {id}"), &failure, tries));
             }
-            Err(Ended::Stopped) => return Err("interrupted: nothing was planned".to_owned()),
+            Err(Ended::Stopped) => return Err("interrupted".to_owned()),
         }
     }
     Ok((known, silent))

@@ -5,7 +5,10 @@ mod inputs;
 mod journal;
 mod list;
 mod plan;
+mod rejects;
 mod report;
+mod run;
+mod screen;
 mod settings;
 mod status;
 mod text;
@@ -31,6 +34,8 @@ pub(super) struct Args {
 enum Action {
     /// Read every row and say what a campaign would do. Launches nothing.
     Plan(Box<plan::Args>),
+    /// Launch every row, when it is due, and account for it.
+    Run(Box<run::Args>),
     /// Every run there was.
     List(list::Args),
     /// How a campaign stands: one screen, or watched to its end.
@@ -48,6 +53,8 @@ enum Action {
 pub(super) async fn run(config: Config, args: Args, stop: CancellationToken) -> Result<(), Failed> {
     match args.action {
         Action::Plan(args) => plan::run(config, *args, stop).await,
+        // Boxed: it is as large as a worker, and made once.
+        Action::Run(args) => Box::pin(run::run(config, *args, stop)).await,
         Action::List(args) => list::run(&config, &args),
         Action::Status(args) => status::run(config, args, stop).await,
         Action::Report(args) => report::run(config, args, stop).await,

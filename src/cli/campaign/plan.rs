@@ -1,7 +1,6 @@
 //! `flowlaunch campaign plan`: what would come of it.
 
 use std::fmt::Write as _;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::inputs::Reader;
+use super::rejects::keep_rejects;
 use super::settings::{Flags, Settings};
 use super::usage;
 use crate::api::LaunchRequest;
@@ -83,7 +83,8 @@ fn make(config: &Config, args: &Args, stop: &CancellationToken) -> Result<(), Fa
         PlanError::Flows(_) | PlanError::Source(SourceError::Rejects(_)) => Failed::Work(error.into()),
         PlanError::Source(_) => usage(error),
     })?;
-    let kept = keep(args, &campaign, &plan, &mut rejects)?;
+    let found = plan.summary.bad + plan.summary.repeated;
+    let kept = keep_rejects(args.rejects.as_deref(), &campaign, found, &mut rejects)?;
     if let Some(path) = &args.write {
         file.write(path)
             .with_context(|| format!("cannot write {}", path.display()))?;
@@ -104,26 +105,6 @@ fn make(config: &Config, args: &Args, stop: &CancellationToken) -> Result<(), Fa
             "{bad} rows cannot be launched: mend them, or leave them out with --skip-bad"
         ))),
     }
-}
-
-/// Writes the rejects, if there are any; where.
-fn keep(args: &Args, campaign: &str, plan: &Plan, rejects: &mut File) -> anyhow::Result<Option<PathBuf>> {
-    use std::io::{Seek as _, copy};
-
-    if plan.summary.bad + plan.summary.repeated == 0 {
-        return Ok(None);
-    }
-    let path = args
-        .rejects
-        .clone()
-        .unwrap_or_else(|| format!("{campaign}-rejects.csv").into());
-    let write = || {
-        rejects.rewind()?;
-        copy(rejects, &mut File::create(&path)?)
-    };
-    let mut write = write;
-    write().with_context(|| format!("cannot write {}", path.display()))?;
-    Ok(Some(path))
 }
 
 /// The body of the first request, to the byte.

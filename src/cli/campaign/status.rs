@@ -57,9 +57,10 @@ struct Seen {
 }
 
 pub(super) async fn run(config: Config, args: Args, stop: CancellationToken) -> Result<(), Failed> {
-    let journal = journal::open(&config)?;
-    let run = journal::run(&journal, &config, &args.name, args.run)?;
+    let run = journal::run(&journal::open(&config)?, &config, &args.name, args.run)?;
     let see = || {
+        // Anew each time: so that a watch holds nothing, and finds what was moved here.
+        let journal = journal::open(&config)?;
         let at = Timestamp::now();
         let look = journal.look(run.id, at)?;
         let now = journal.is_run_now(&look.run);
@@ -80,7 +81,10 @@ pub(super) async fn run(config: Config, args: Args, stop: CancellationToken) -> 
         let seen = see()?;
         let news = Some((seen.look.run.clone(), seen.look.counts));
         if draws {
-            out::print(format!("\u{1b}[2J\u{1b}[H{}", seen.as_text()))?;
+            // Over what stands there, to the end of each line and of the screen: a cleared one would flicker.
+            let text = seen.as_text().replace('\n', "\u{1b}[K\n");
+            let clear = if told.is_none() { "\u{1b}[2J" } else { "" };
+            out::print(format!("{clear}\u{1b}[H{text}\u{1b}[J"))?;
         } else if told != news && args.json {
             out::print(format!("{}\n", seen.as_json()))?;
         } else if told != news {
@@ -234,9 +238,12 @@ impl Seen {
         if troubles.is_empty() || room < 3 {
             return;
         }
-        text.push_str("\nlast failures\n");
-        let lines = room - 2;
-        let fits = if troubles.len() > lines { lines - 1 } else { lines };
+        let fits = troubles.len().min(room - 2);
+        text.push_str("\nlast failures");
+        if fits < troubles.len() {
+            let _ = write!(text, ", {fits} of {} kinds (--json has them all)", troubles.len());
+        }
+        text.push('\n');
         for trouble in troubles.iter().take(fits) {
             let why = match &trouble.reason {
                 Some(reason) if reason != trouble.state.as_str() => format!("{} ({reason})", trouble.state.as_str()),
@@ -248,9 +255,6 @@ impl Seen {
                 .map_or_else(String::new, |said| format!(": {said}"));
             let line = format!("{:>9}  {why}, as line {}{said}", trouble.count, trouble.line);
             let _ = writeln!(text, "{}", cut(&line, 80));
-        }
-        if troubles.len() > fits {
-            let _ = writeln!(text, "and {} more kinds; --json has them all", troubles.len() - fits);
         }
     }
 

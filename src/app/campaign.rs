@@ -1,0 +1,313 @@
+//! A campaign's runner with all that it needs; with the embedded broker a worker of its own too.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::{Assembled, broker, kind};
+use crate::admin::{self, Admin, Health, Readiness};
+use crate::broker::client::{Broker, Client};
+use crate::broker::sqlite::Sqlite;
+use crate::broker::{Followed, Publish};
+use crate::campaign::begin::Begun;
+use crate::campaign::journal::{Hold, RowState};
+use crate::campaign::run::{Desk, Ended, Ports, Progress, Runner};
+use crate::config::Config;
+use crate::control::Control;
+use crate::metrics::{CampaignRows, Exporter, Metrics};
+use crate::worker::Drained;
+use crate::worker::follow::follow;
+use crate::worker::health::WorkerHealth;
+
+/// Results before a run began are not its own; clocks of several machines differ by less than this.
+const BEFORE: i64 = 300;
+
+/// What a worker says of itself when all is well.
+const WORKING: &str = "working";
+
+/// What is asked for besides the campaign.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Nobody is to launch from here.
+    pub no_worker: bool,
+    /// Metrics and probes, if anywhere.
+    pub listen: Option<SocketAddr>,
+    /// Nothing lies anywhere and nothing was heard for so long: what has no result is unaccounted.
+    pub give_up_after: Duration,
+}
+
+/// Who launches what is published.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Launcher {
+    /// A worker in this process.
+    Here,
+    /// Workers elsewhere.
+    Elsewhere,
+}
+
+/// A campaign that is run.
+pub struct Campaign {
+    runner: Runner,
+    progress: watch::Receiver<Progress>,
+    launcher: Launcher,
+    client: Client,
+    control: Control,
+    followed: tokio::sync::mpsc::UnboundedReceiver<Followed>,
+    publisher: Arc<dyn Publish>,
+    worker: Option<Inside>,
+    rows: CampaignRows,
+    exporter: Exporter,
+    admin: Option<Admin>,
+    closing: CancellationToken,
+    /// Nobody else runs it meanwhile.
+    _hold: Hold,
+}
+
+/// The worker in this process.
+struct Inside {
+    health: Arc<WorkerHealth>,
+    stop: CancellationToken,
+    running: JoinHandle<anyhow::Result<Drained>>,
+}
+
+/// Finds what keeps a campaign from being run, before its rows are read.
+///
+/// # Errors
+/// When a setting is in its way.
+pub fn check(config: &Config) -> anyhow::Result<()> {
+    config.require_inputs_field()?;
+    broker(config)?;
+    if !config.results.enabled {
+        let why = "a campaign learns from the results what became of its rows: set it to true, for the workers too";
+        return Err(config.fault("results.enabled", why).into());
+    }
+    Ok(())
+}
+
+/// Where the journal is.
+pub fn journal(config: &Config) -> PathBuf {
+    config.campaign.journal.clone()
+}
+
+impl Campaign {
+    /// Connects, and starts a worker where there is to be one. Publishes nothing yet.
+    ///
+    /// # Errors
+    /// When the broker or the API's settings are no good, or a port is in use.
+    pub async fn start(config: &Config, begun: Begun, options: &Options) -> anyhow::Result<Self> {
+        let broker = broker(config)?;
+        let admin = match options.listen {
+            Some(listen) => Some(Admin::bind(&admin::Settings { listen }).await?),
+            None => None,
+        };
+        broker.first_contact().await?;
+        let run = begun.desk.run().clone();
+        let states = RowState::ALL.into_iter().map(RowState::as_str);
+        let (metrics, rows, exporter) = Metrics::with_campaign(kind(&broker), &run.name, states);
+        let worker = match &broker {
+            Broker::Embedded { path, .. } if !options.no_worker && !consumed(path)? => {
+                Some(Inside::start(config, Arc::new(metrics)).await?)
+            }
+            Broker::Embedded { .. } | Broker::RabbitMq(_) => None,
+        };
+        let client = broker.publisher_only()?;
+        client.watch_queues();
+        let since = u64::try_from(run.created.as_second() - BEFORE).ok();
+        let results = client.follow_results(run.results_after, since);
+        let control = Control::default();
+        let ports = Ports {
+            publisher: client.publisher(),
+            observed: client.observed(),
+            results,
+            control: control.clone(),
+            rate: config.limits.rate.per_window(Duration::from_secs(1)),
+            give_up_after: options.give_up_after,
+            now: Arc::new(Timestamp::now),
+        };
+        let runner = Runner::new(begun.desk, ports);
+        Ok(Self {
+            progress: runner.progress(),
+            runner,
+            launcher: if worker.is_some() {
+                Launcher::Here
+            } else {
+                Launcher::Elsewhere
+            },
+            control,
+            followed: client.follow(),
+            publisher: client.publisher(),
+            client,
+            worker,
+            rows,
+            exporter,
+            admin,
+            closing: CancellationToken::new(),
+            _hold: begun.hold,
+        })
+    }
+
+    /// How far it has come, from now on.
+    pub fn progress(&self) -> watch::Receiver<Progress> {
+        self.progress.clone()
+    }
+
+    /// Who launches.
+    pub fn launcher(&self) -> &Launcher {
+        &self.launcher
+    }
+
+    /// What keeps the worker in this process from launching, if anything does.
+    pub fn standing(&self) -> Arc<dyn Fn() -> Option<String> + Send + Sync> {
+        let health = self.worker.as_ref().map(|worker| worker.health.clone());
+        Arc::new(move || {
+            let standing = health.as_ref()?.standing();
+            (!standing.ready || standing.reason != WORKING).then_some(standing.reason)
+        })
+    }
+
+    /// Where metrics and probes are served, if anywhere.
+    pub fn listens(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().map(Admin::address)
+    }
+
+    /// Goes on behind the first rows.
+    pub fn all(&mut self) {
+        self.runner.all();
+    }
+
+    /// The desk, to look at.
+    pub fn look<T>(&self, look: impl FnOnce(&Desk) -> T) -> T {
+        self.runner.look(look)
+    }
+
+    /// Works until there is nothing left to do, or it is told to stop.
+    ///
+    /// # Errors
+    /// When the journal cannot be used any more, or the worker died.
+    pub async fn run(&mut self, stop: &CancellationToken) -> anyhow::Result<Ended> {
+        let reported = Arc::new(Reported {
+            progress: self.progress.clone(),
+            worker: self.worker.as_ref().map(|worker| worker.health.clone()),
+        });
+        if let Some(admin) = self.admin.take() {
+            let served = admin.serve(reported, self.exporter.clone(), self.closing.clone());
+            TaskTracker::new().spawn(served);
+        }
+        let mut progress = self.progress.clone();
+        let counting = async {
+            loop {
+                let counts = progress.borrow_and_update().counts;
+                for state in RowState::ALL {
+                    self.rows.set(state.as_str(), counts.of(state));
+                }
+                if progress.changed().await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            }
+        };
+        let worker = async {
+            match &mut self.worker {
+                Some(worker) => (&mut worker.running).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            ended = self.runner.run(stop) => Ok(ended?),
+            () = follow(&*self.publisher, &self.control, &mut self.followed) => Err(anyhow!("control is not followed any more")),
+            () = admin::upkeep(self.exporter.clone()) => Err(anyhow!("the metrics are not kept any more")),
+            () = counting => Err(anyhow!("the rows are not counted any more")),
+            died = worker => match died.context("the worker died")? {
+                Ok(_) => Err(anyhow!("the worker in this process has ended")),
+                Err(error) => Err(error),
+            },
+        }
+    }
+
+    /// Ends the worker as a worker ends, and closes the rest.
+    ///
+    /// # Errors
+    /// When the worker died.
+    pub async fn stop(self) -> anyhow::Result<()> {
+        let ended = match self.worker {
+            Some(worker) if !worker.running.is_finished() => {
+                worker.stop.cancel();
+                worker.running.await.context("the worker died")?.map(drop)
+            }
+            Some(_) | None => Ok(()),
+        };
+        self.client.stop().await;
+        self.closing.cancel();
+        ended
+    }
+}
+
+/// Whether a worker is there already: two would have twice the limit.
+fn consumed(path: &std::path::Path) -> anyhow::Result<bool> {
+    let consumers = Sqlite::inspect(path)?.consumers;
+    Ok(consumers.iter().flatten().any(|consumers| *consumers > 0))
+}
+
+impl Inside {
+    async fn start(config: &Config, metrics: Arc<Metrics>) -> anyhow::Result<Self> {
+        let stop = CancellationToken::new();
+        let assembled = Assembled::with(config, stop.clone(), metrics, None).await?;
+        Ok(Self {
+            health: assembled.health.clone(),
+            running: TaskTracker::new().spawn(assembled.run()),
+            stop,
+        })
+    }
+}
+
+/// The campaign, as the admin listener sees it.
+struct Reported {
+    progress: watch::Receiver<Progress>,
+    worker: Option<Arc<WorkerHealth>>,
+}
+
+impl Health for Reported {
+    fn ready(&self) -> Readiness {
+        let trouble = self.progress.borrow().trouble.clone();
+        Readiness {
+            ready: trouble.is_none(),
+            reason: trouble.unwrap_or_else(|| Readiness::ok().reason),
+            detail: Value::Null,
+        }
+    }
+
+    fn heartbeat(&self) -> Instant {
+        self.worker
+            .as_ref()
+            .map_or_else(Instant::now, |worker| worker.heartbeat())
+    }
+
+    fn status(&self) -> Value {
+        let progress = self.progress.borrow().clone();
+        let rows = RowState::ALL.map(|state| (state.as_str().to_owned(), json!(progress.counts.of(state))));
+        json!({
+            "campaign": progress.campaign,
+            "run": progress.run,
+            "state": progress.state.as_str(),
+            "reason": progress.reason,
+            "trouble": progress.trouble,
+            "rows": rows.into_iter().collect::<serde_json::Map<_, _>>(),
+            "worker": self.worker.as_ref().map(|worker| worker.status()),
+        })
+    }
+
+    fn refresh(&self) {
+        if let Some(worker) = &self.worker {
+            worker.refresh();
+        }
+    }
+}
