@@ -165,7 +165,7 @@ pub fn begin(
             (run, Some(plan))
         }
     };
-    journal.set_settings(run.id, &order.file.to_toml())?;
+    journal.set_settings(run.id, &order.file.to_json())?;
     let terms = Terms {
         schedule,
         zone: zone(order.file)?.unwrap_or(TimeZone::UTC),
@@ -179,6 +179,15 @@ pub fn begin(
     };
     let desk = Desk::new(journal, run, terms, order.first)?;
     Ok(Begun { desk, hold, plan })
+}
+
+/// What the rows are called, wherever the report is asked for.
+fn found_again(name: &str) -> String {
+    let path = Path::new(name);
+    match std::path::absolute(path) {
+        Ok(absolute) if path.exists() => absolute.display().to_string(),
+        Ok(_) | Err(_) => name.to_owned(),
+    }
 }
 
 /// Whether there is something left to do in this run. One that was cancelled has its account to be made up.
@@ -195,7 +204,7 @@ fn goes_on(journal: &Journal, run: &Run) -> Result<bool, JournalError> {
 
 /// The run, when its rows were read as they would be now.
 fn same(run: Run, order: &Order<'_>) -> Result<Run, BeginError> {
-    let before = CampaignFile::from_toml(&run.settings);
+    let before = CampaignFile::from_json(&run.settings);
     match before.and_then(|before| before.reads_otherwise(order.file)) {
         Some(key) => Err(BeginError::Otherwise {
             name: run.name,
@@ -256,8 +265,8 @@ fn read(
     let new = NewRun {
         name: order.name.to_owned(),
         digest: plan.digest.clone(),
-        source: source.name().to_owned(),
-        settings: order.file.to_toml(),
+        source: found_again(source.name()),
+        settings: order.file.to_json(),
     };
     let id = journal.begin(&new, loaded)?;
     let run = journal.latest(order.name)?.filter(|run| run.id == id);

@@ -164,6 +164,10 @@ impl Report<'_> {
         let mut zoned = false;
         let tally = self.each(true, |row| {
             let row = &row.planned;
+            if row.inputs.is_empty() {
+                // It was never fit to be launched: the rejects have it.
+                return Ok(());
+            }
             let named = |name: &str, value: &str| format!("\"{name}\":{}", serde_json::Value::from(value));
             let mut fields = vec![named(KEY, &row.key), named(FLOW, &row.flow_id)];
             zoned |= row.zone.is_some();

@@ -200,6 +200,12 @@ impl Campaign {
         self.process.kill();
     }
 
+    /// SIGTERM; how it ended.
+    pub(crate) async fn term(&mut self) -> i32 {
+        self.process.signal(nix::sys::signal::Signal::SIGTERM);
+        self.wait().await
+    }
+
     pub(crate) async fn wait(&mut self) -> i32 {
         self.wait_for(LONG).await
     }

@@ -10,7 +10,7 @@ mod write;
 
 use std::path::PathBuf;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::source::{Flow, Format, Layout, Mapping, parse_delimiter, parse_encoding};
@@ -23,7 +23,7 @@ pub use read::{CampaignFileError, Fault};
 ///
 /// Those of the schedule are text here; the schedule reads them, and [`CampaignFileError::of_key`] names the key when it
 /// cannot.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct CampaignFile {
     /// What the campaign is called.
@@ -178,11 +178,14 @@ impl CampaignFile {
 }
 
 impl CampaignFile {
-    /// What [`Self::to_toml`] wrote.
-    pub fn from_toml(text: &str) -> Option<Self> {
-        use figment::providers::{Format as _, Toml};
+    /// All of it in one line, for the journal.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("strings and numbers can be written")
+    }
 
-        figment::Figment::from(Toml::string(text)).extract().ok()
+    /// What [`Self::to_json`] wrote.
+    pub fn from_json(text: &str) -> Option<Self> {
+        serde_json::from_str(text).ok()
     }
 
     /// The first setting with which the same file would give other rows.

@@ -50,6 +50,7 @@ const SCHEMA: &str = "
         UNIQUE (run, key)
     ) WITHOUT ROWID;
     CREATE INDEX standing ON row (run, state, zone, line);
+    CREATE INDEX finished ON row (run, finished_ms) WHERE finished_ms IS NOT NULL;
 ";
 
 /// Why the journal cannot be used.
