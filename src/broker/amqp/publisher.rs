@@ -25,7 +25,7 @@ const LAST_CONFIRMS: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Publisher {
     site: Arc<Site>,
-    outbox: mpsc::UnboundedSender<Request>,
+    outbox: mpsc::UnboundedSender<Box<Request>>,
     link: watch::Receiver<Link>,
 }
 
@@ -146,13 +146,13 @@ impl Publisher {
     async fn send(&self, route: Route, message: Message, limit: Duration) -> Result<(), PublishError> {
         let properties = convert::to_amqp(&message.properties).map_err(PublishError::Invalid)?;
         let (reply, answer) = oneshot::channel();
-        let request = Request {
+        let request = Box::new(Request {
             route,
             body: message.body,
             properties,
             patient: limit >= SUSPICIOUS,
             reply,
-        };
+        });
         if self.outbox.send(request).is_err() {
             return Err(PublishError::Disconnected("shut down".to_owned()));
         }
