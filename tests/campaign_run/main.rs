@@ -9,5 +9,6 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod control;
+mod follow;
 mod kills;
 mod stage;
