@@ -34,6 +34,8 @@ const BEFORE: i64 = 300;
 
 /// What a worker says of itself when all is well.
 const WORKING: &str = "working";
+/// And what it says of pauses begins so.
+const PAUSED: &str = "paused: ";
 
 /// What is asked for besides the campaign.
 #[derive(Clone, Debug)]
@@ -171,7 +173,9 @@ impl Campaign {
         let health = self.worker.as_ref().map(|worker| worker.health.clone());
         Arc::new(move || {
             let standing = health.as_ref()?.standing();
-            (!standing.ready || standing.reason != WORKING).then_some(standing.reason)
+            // Pauses are the runner's own business; others' are none of it.
+            let passes = standing.reason == WORKING || standing.reason.starts_with(PAUSED);
+            (!standing.ready || !passes).then_some(standing.reason)
         })
     }
 

@@ -126,6 +126,8 @@ pub struct Runner {
     /// Since when the log of results is read; `None` while it is not.
     reading: Option<Instant>,
     caught_up: bool,
+    /// When a result of this run came last, or it was cancelled.
+    heard: Instant,
     /// When something was last heard, published or seen on its way.
     stir: Instant,
     cancelled: bool,
@@ -158,6 +160,7 @@ impl Runner {
             progress: watch::Sender::new(progress),
             reading: None,
             caught_up: false,
+            heard: Instant::now(),
             stir: Instant::now(),
             cancelled: false,
             pausing: None,
@@ -262,7 +265,7 @@ impl Runner {
         };
         if standing == Standing::Cancelled && !self.cancelled {
             self.cancelled = true;
-            self.stir = Instant::now();
+            self.heard = Instant::now();
             self.at_desk(Desk::cancel).await?;
         }
         self.at_desk(move |desk| desk.stand(state, reason)).await?;
@@ -419,7 +422,8 @@ impl Runner {
         self.ahead.ended(any);
         let heard = self.at_desk(move |desk| desk.take_in(&told, last)).await?;
         if heard.rows > 0 {
-            self.stir = Instant::now();
+            self.heard = Instant::now();
+            self.stir = self.heard;
         }
         if let Some(why) = heard.tripped {
             self.pausing.get_or_insert(why);
@@ -452,7 +456,8 @@ impl Runner {
         let quiet = self.stir.elapsed();
         let (over, first, under_way) = self.look(|desk| (desk.is_over(), desk.first_are_done(), desk.under_way()));
         if self.cancelled {
-            if under_way == 0 || quiet >= CANCELLED {
+            // A worker that is halted, or none, says nothing of it, and launches nothing of it either.
+            if under_way == 0 || self.heard.elapsed() >= CANCELLED {
                 let why = "cancelled; no worker has said so yet, and none will launch it";
                 self.at_desk(move |desk| desk.move_all(RowState::Published, RowState::Cancelled, Some(why)))
                     .await?;

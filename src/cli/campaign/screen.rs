@@ -26,7 +26,7 @@ pub(super) struct Screen {
     told: Instant,
     /// What keeps it from going on, since when, and whether that was told.
     why: (Option<String>, Instant, bool),
-    /// When, and how many had ended.
+    /// When, and how many were launched.
     past: VecDeque<(Instant, u64)>,
 }
 
@@ -48,7 +48,7 @@ impl Screen {
     /// `standing` is what the worker in this process says, when that is not all well.
     pub(super) fn show(&mut self, progress: &Progress, standing: Option<&str>, now: Timestamp) {
         let ended = progress.counts.ended();
-        let rate = self.rate(ended);
+        let rate = self.rate(progress.counts.launched());
         let text = line(progress, standing, rate, now);
         self.bar.set_length(progress.counts.total());
         self.bar.set_position(ended);
@@ -68,15 +68,15 @@ impl Screen {
         }
     }
 
-    /// Rows that end in a minute.
-    fn rate(&mut self, ended: u64) -> f64 {
+    /// Rows that are launched in a minute.
+    fn rate(&mut self, launched: u64) -> f64 {
         let now = Instant::now();
         if self
             .past
             .back()
             .is_none_or(|(at, _)| now.duration_since(*at) >= LATELY / 60)
         {
-            self.past.push_back((now, ended));
+            self.past.push_back((now, launched));
         }
         while self
             .past
@@ -89,7 +89,7 @@ impl Screen {
             return 0.0;
         };
         let minutes = now.duration_since(*since).as_secs_f64() / 60.0;
-        ended.saturating_sub(*before) as f64 / minutes.max(0.01)
+        launched.saturating_sub(*before) as f64 / minutes.max(0.01)
     }
 
     pub(super) fn clear(&self) {
@@ -110,7 +110,7 @@ fn why(progress: &Progress, standing: Option<&str>) -> Option<String> {
 /// One line.
 fn line(progress: &Progress, standing: Option<&str>, rate: f64, now: Timestamp) -> String {
     let of = |state| progress.counts.of(state);
-    let launched = of(RowState::Launched) + of(RowState::Completed) + of(RowState::Failed);
+    let launched = progress.counts.launched();
     let mut text = format!("{launched} launched, {rate:.0}/min");
     let not = progress.counts.ended() - launched;
     for (count, what) in [
