@@ -69,7 +69,7 @@ pub(super) struct Flags {
     #[arg(long, value_name = "COLUMN")]
     key: Option<String>,
 
-    /// Bad rows do not count as a failure.
+    /// Go without the rows that are bad, if there are any.
     #[arg(long)]
     skip_bad: bool,
 
