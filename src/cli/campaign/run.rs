@@ -111,6 +111,7 @@ pub(super) async fn run(config: Config, args: Args, stop: CancellationToken) -> 
     match campaign.launcher() {
         Launcher::Here => {}
         Launcher::Elsewhere => told::hint("the workers that run elsewhere launch it"),
+        Launcher::InTurn => told::hint("the worker that runs already launches it, and when that ends this one does"),
     }
     if let Some(listens) = campaign.listens() {
         told::hint(&format!("metrics: http://{listens}/metrics"));
