@@ -146,6 +146,15 @@ impl Direct {
         Ok(flows)
     }
 
+    /// One flow.
+    ///
+    /// # Errors
+    /// When there is none, or it cannot be read.
+    pub async fn flow(&self, id: &str) -> Result<Flow, Ended> {
+        self.read(Call::List, async |token| self.client.flow(id, &token).await)
+            .await
+    }
+
     /// A call that carries nothing out: it is dropped where it stands when told to stop.
     async fn read<T>(&self, call: Call, make: impl AsyncFn(AccessToken) -> Result<T, Failure>) -> Result<T, Ended> {
         self.call(call, async |token| Ok(self.unless_stopped(make(token)).await??))

@@ -18,7 +18,7 @@ use flowlaunch::broker::client::{Broker, Client};
 use flowlaunch::broker::settings::{Declare, Settings};
 use flowlaunch::broker::{
     Appetite, Delivery, Destination, FollowedResult, Headers, Intake, Lane, Link, Message, Properties, Settlement,
-    Value,
+    Source, Value,
 };
 use futures_util::future::join_all;
 use lapin::BasicProperties;
@@ -50,6 +50,7 @@ contract! {
     nothing_comes_without_appetite_and_no_more_than_the_prefetch,
     a_delay_is_never_early_and_none_waits_behind_a_longer_one,
     what_is_delayed_comes_as_it_was_and_in_its_lane,
+    what_is_followed_comes_by_itself_and_stops_for_no_lane,
     what_is_returned_comes_again_and_says_so,
     what_comes_back_too_often_is_dead,
     what_was_in_hand_comes_back_when_the_consumer_is_gone,
@@ -131,7 +132,7 @@ struct Hands {
 
 impl Hands {
     fn eat(&self, prefetch: u16) {
-        self.intake.appetite.send_replace(Appetite::both(prefetch));
+        self.intake.appetite.send_replace(Appetite::all(prefetch));
     }
 
     async fn publish(&self, to: Destination, message: Message) {
@@ -139,7 +140,14 @@ impl Hands {
     }
 
     async fn next(&mut self, lane: Lane) -> Delivery {
-        let inbox = &mut self.intake.lanes[usize::from(lane == Lane::Bulk)];
+        self.next_of(Source::Lane(lane)).await
+    }
+
+    async fn next_of(&mut self, source: Source) -> Delivery {
+        let inbox = match source {
+            Source::Lane(lane) => &mut self.intake.lanes[usize::from(lane == Lane::Bulk)],
+            Source::Track => &mut self.intake.track,
+        };
         let next = tokio::time::timeout(LONG, inbox.recv()).await;
         next.expect("a delivery").unwrap()
     }
@@ -150,6 +158,7 @@ impl Hands {
         tokio::select! {
             delivery = normal.recv() => panic!("{delivery:?}"),
             delivery = bulk.recv() => panic!("{delivery:?}"),
+            delivery = self.intake.track.recv() => panic!("{delivery:?}"),
             () = tokio::time::sleep(Duration::from_millis(700)) => {}
         }
     }
@@ -212,10 +221,7 @@ async fn what_is_confirmed_is_delivered_in_its_lane_byte_for_byte(stage: Stage) 
         hands.publish(Destination::Lane(lane), laden()).await;
         let delivery = hands.next(lane).await;
         assert_eq!(delivery.message, laden());
-        assert_eq!(
-            (delivery.lane, delivery.redelivered, delivery.delivery_count),
-            (lane, false, 0)
-        );
+        assert_eq!((delivery.redelivered, delivery.delivery_count), (false, 0));
         assert!(delivery.is_alive());
         delivery.settle(Settlement::Ack);
     }
@@ -315,6 +321,59 @@ async fn what_is_delayed_comes_as_it_was_and_in_its_lane(stage: Stage) {
         assert_eq!(delivery.message, laden());
         delivery.settle(Settlement::Ack);
     }
+    hands.client.stop().await;
+}
+
+async fn what_is_followed_comes_by_itself_and_stops_for_no_lane(stage: Stage) {
+    let mut hands = stage.client().await;
+    for n in 0..20 {
+        let to = Destination::Lane(Lane::ALL[n % 2]);
+        hands.publish(to, message(&n.to_string())).await;
+    }
+    let since = Instant::now();
+    let delay = Duration::from_millis(600);
+    for _ in 0..3 {
+        hands.publish(Destination::Track(delay), laden()).await;
+    }
+    // Both lanes are paused, and none of them is taken meanwhile.
+    hands.intake.appetite.send_replace(Appetite::Prefetch([0, 0, 2]));
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        let mut delivery = hands.next_of(Source::Track).await;
+        assert!(since.elapsed() >= delay);
+        assert_eq!((delivery.redelivered, delivery.delivery_count), (false, 0));
+        let headers = &mut delivery.message.properties.headers.0;
+        headers.retain(|(name, _)| laden().properties.headers.get(name).is_some());
+        assert_eq!(delivery.message, laden());
+        held.push(delivery);
+    }
+    // No more than its own prefetch, whatever that of the lanes is.
+    hands.intake.appetite.send_replace(Appetite::Prefetch([10, 10, 2]));
+    for lane in Lane::ALL {
+        for _ in 0..10 {
+            hands.next(lane).await.settle(Settlement::Ack);
+        }
+    }
+    hands.assert_quiet().await;
+    held.pop().unwrap().settle(Settlement::Ack);
+    held.push(hands.next_of(Source::Track).await);
+    // What comes back too often is a dead letter, and what was in hand comes back.
+    held.pop().unwrap().settle(Settlement::Ack);
+    for count in 0..=20 {
+        let delivery = match held.pop() {
+            Some(delivery) => delivery,
+            None => hands.next_of(Source::Track).await,
+        };
+        assert_eq!(delivery.delivery_count, count);
+        delivery.settle(Settlement::Return);
+    }
+    eventually("a dead letter", LONG, async || {
+        match stage.broker.browser().dead(10).await.unwrap().len() {
+            1 => Ok(()),
+            other => Err(other),
+        }
+    })
+    .await;
     hands.client.stop().await;
 }
 
@@ -699,6 +758,7 @@ async fn what_waits_is_counted(stage: Stage) {
         (5, Destination::Lane(Lane::Bulk)),
         (2, Destination::Delay(Lane::Bulk, Duration::from_secs(3600))),
         (1, Destination::Dead),
+        (2, Destination::Track(Duration::ZERO)),
     ] {
         for n in 0..count {
             hands.publish(to.clone(), message(&n.to_string())).await;
@@ -710,6 +770,7 @@ async fn what_waits_is_counted(stage: Stage) {
         ("dead", Some(1)),
         ("delayed", Some(2)),
         ("normal", Some(3)),
+        ("track", Some(2)),
     ];
     eventually("the counts", LONG, async || {
         let mut seen = queues.borrow().messages.clone();
@@ -720,6 +781,7 @@ async fn what_waits_is_counted(stage: Stage) {
             ("dead", Some(1)),
             ("delayed", Some(3)),
             ("normal", Some(3)),
+            ("track", Some(2)),
         ];
         if seen == wanted || seen == canary {
             Ok(())

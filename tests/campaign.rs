@@ -1,4 +1,4 @@
-//! `flowlaunch campaign plan`, as a person uses it. No server needed.
+//! `flowlaunch campaign plan`, as a person uses it, and the check of inputs that `run` makes too.
 
 #![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
@@ -7,9 +7,12 @@ mod common;
 use std::fmt::Write as _;
 
 use common::worker::run;
-use serde_json::Value;
+use common::{Sim, Worker};
+use serde_json::{Value, json};
 
 const FLOW: &str = "5f4e9a4e-3c0a-4c63-9a0f-0f7f8f1d2c3b";
+const OTHER: &str = "6f4e9a4e-3c0a-4c63-9a0f-0f7f8f1d2c3b";
+const NONE: &str = "7f4e9a4e-3c0a-4c63-9a0f-0f7f8f1d2c3b";
 const ZONES: [&str; 3] = ["Europe/Berlin", "America/New_York", "Asia/Kolkata"];
 
 fn list(rows: usize) -> String {
@@ -168,4 +171,115 @@ fn a_mistake_in_its_use_is_named_and_ends_with_2() {
         assert_eq!((code, said.as_str()), (2, ""), "{args:?}: {error}");
         assert!(error.contains(wanted), "{args:?}: {error}");
     }
+}
+
+/// A simulator with two flows, one of which says what it asks for, and a folder that knows of it.
+async fn with_flows() -> (Sim, tempfile::TempDir) {
+    let sim = Sim::start().await;
+    let schema = json!({
+        "type": "object", "required": ["Flow.email"],
+        "properties": { "Flow.email": { "type": "string" }, "Flow.amount": { "type": "number" } },
+    });
+    let flows = json!([{ "id": FLOW, "name": "Order", "inputSchema": schema }, { "id": OTHER, "name": "Silent" }]);
+    sim.patch_settings(&json!({ "flows": flows })).await;
+    let folder = tempfile::tempdir().unwrap();
+    let settings = Worker::builder("sqlite:jobs.db", "t", &sim.base_url(), &sim.login_url()).toml();
+    std::fs::write(folder.path().join("flowlaunch.toml"), settings).unwrap();
+    (sim, folder)
+}
+
+#[tokio::test]
+async fn inputs_are_held_against_what_the_flow_asks_for() {
+    let (sim, folder) = with_flows().await;
+    let plan = |rows: &str, more: &[&str]| {
+        let args = ["campaign", "plan", "-", "--name", "spring", "--check-inputs"];
+        run(&[&args, more].concat(), folder.path(), rows)
+    };
+    let rows = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap();
+    let one = ["--flow-id", FLOW];
+
+    // A wrong column name.
+    let (code, said, error) = plan("emial,amount\na@b.c,1\n", &one);
+    assert_eq!(code, 1, "{said}{error}");
+    let wanted = "line 2: the flow has no input emial; did you mean email?";
+    assert!(said.contains(wanted), "{said}");
+    assert!(said.contains("the flow needs the input Flow.email"), "{said}");
+    assert!(rows("spring-rejects.csv").contains("no input emial"));
+
+    // Texts where numbers are wanted, and how to make them such.
+    let two = "email,amount\na@b.c,1\nd@e.f,2\n";
+    let (code, said, error) = plan(two, &one);
+    assert_eq!(code, 1, "{said}{error}");
+    for line in [2, 3] {
+        let wanted = format!("line {line}: the input amount has to be of type number, and is of type string");
+        assert!(said.contains(&wanted), "{said}");
+    }
+    assert!(error.contains("2 rows cannot be launched"), "{error}");
+    let (code, said, error) = plan(two, &[&one[..], &["--map", "amount:number=amount"]].concat());
+    assert_eq!((code, error.as_str()), (0, ""), "{said}");
+
+    // A row without a required one, among others.
+    let lines = "{\"email\":\"a\"}\n{\"amount\":1}\n{\"Flow.email\":\"a\",\"Flow.amount\":1}\n";
+    let (code, said, error) = plan(lines, &[&one[..], &["--json"]].concat());
+    assert_eq!(code, 1, "{said}{error}");
+    let planned: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!((&planned["rows"], &planned["bad"]), (&2.into(), &1.into()), "{said}");
+    assert!(rows("spring-rejects.csv").contains("2,,\"the flow needs the input Flow.email"));
+
+    // Each row's own flow: one says nothing, one is not there.
+    let flows = format!("flow,email,x\n{FLOW},a,b\n{OTHER},a,b\n{NONE},a,b\n");
+    let (code, said, error) = plan(&flows, &["--flow-column", "flow"]);
+    assert_eq!(code, 1, "{said}{error}");
+    assert!(said.contains("line 2: the flow has no input flow"), "{said}");
+    assert!(!said.contains("line 3"), "{said}");
+    assert!(said.contains(&format!("line 4: no flow has the id {NONE}")), "{said}");
+    assert!(
+        error.contains(&format!("does not say what flow Silent ({OTHER}) asks for")),
+        "{error}"
+    );
+    assert_eq!(sim.launches().await, Vec::<Value>::new());
+
+    // What runs holds them against it in the same way, and publishes nothing when one is bad.
+    let go = |rows: &str| {
+        let args = ["campaign", "run", "-", "--name", "go", "--check-inputs", "--yes"];
+        run(&[&args[..], &one, &["--format", "jsonl"]].concat(), folder.path(), rows)
+    };
+    let (code, said, error) = go(lines);
+    assert_eq!(code, 1, "{said}{error}");
+    assert!(error.contains("nothing was published"), "{error}");
+    assert!(rows("go-rejects.csv").contains("the flow needs the input Flow.email"));
+    assert_eq!(sim.launches().await, Vec::<Value>::new());
+    let (code, said, error) = go("{\"email\":\"a\",\"amount\":1}\n");
+    assert_eq!(code, 0, "{said}{error}");
+    assert_eq!(sim.launches().await.len(), 1);
+}
+
+#[tokio::test]
+async fn inputs_that_cannot_be_checked_are_not_passed_as_good() {
+    let (sim, folder) = with_flows().await;
+    let args = [
+        "campaign",
+        "plan",
+        "-",
+        "--name",
+        "spring",
+        "--check-inputs",
+        "--flow-id",
+        FLOW,
+    ];
+    let rule = json!({ "endpoint": "flows", "status": 403 });
+    sim.set_rules(&json!([rule])).await;
+    let (code, said, error) = run(&args, folder.path(), "email\na@b.c\n");
+    assert_eq!((code, said.as_str()), (1, ""), "{error}");
+    assert!(
+        error.contains("cannot look at flow") && error.contains("architect:flow:view"),
+        "{error}"
+    );
+    // Nobody needs the API for a plan without it.
+    let (code, said, error) = run(
+        &["campaign", "plan", "-", "--name", "spring", "--flow-id", FLOW],
+        folder.path(),
+        "x\n1\n",
+    );
+    assert_eq!((code, error.as_str()), (0, ""), "{said}");
 }

@@ -15,7 +15,7 @@ use common::story::{flow, job};
 use common::wait::{LONG, eventually};
 use common::worker::{Worker, run};
 use flate2::{Compression, write::GzEncoder};
-use flowlaunch::campaign::journal::{Journal, JournalError, NewRow, NewRun, RowState, RunId, RunState, Told};
+use flowlaunch::campaign::journal::{Journal, JournalError, NewRow, NewRun, RowState, RunId, RunState, Sending, Told};
 use flowlaunch::campaign::source::Source;
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -68,7 +68,19 @@ impl Folder {
         self.journal.begin(&run, lines.map(row)).unwrap()
     }
 
+    fn send(&mut self, run: RunId, lines: &[u64]) {
+        let sending = |line: &u64| Sending {
+            line: *line,
+            expires: Some(Timestamp::UNIX_EPOCH),
+            window: false,
+            track: false,
+        };
+        let rows: Vec<_> = lines.iter().map(sending).collect();
+        self.journal.sending(run, &rows).unwrap();
+    }
+
     fn tell(&mut self, run: RunId, lines: &[u64], state: RowState, reason: Option<&str>) {
+        self.send(run, lines);
         let told = |line: &u64| Told {
             key: format!("key-{line}"),
             state,
@@ -181,7 +193,7 @@ fn every_run_is_listed_the_newest_first() {
 fn a_status_is_one_screen_however_much_went_wrong() {
     let mut folder = Folder::new();
     let spring = folder.begin("spring", "customers.csv", "d".to_owned(), 1..1001);
-    folder.journal.sending(spring, &[1, 2, 3, 4]).unwrap();
+    folder.send(spring, &[1, 2, 3, 4]);
     folder.journal.confirmed(spring, &[1, 2, 3]).unwrap();
     let lines: Vec<u64> = (101..601).collect();
     folder.tell(spring, &lines, RowState::Launched, None);

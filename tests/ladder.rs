@@ -76,7 +76,7 @@ impl Rig {
     }
 
     fn consume(&self) {
-        self.intake.appetite.send_replace(Appetite::both(1000));
+        self.intake.appetite.send_replace(Appetite::all(1000));
     }
 
     async fn delay(&self, lane: Lane, delay: Duration, id: &str) -> Result<(), PublishError> {

@@ -5,6 +5,7 @@ use http::header::AUTHORIZATION;
 use http::{HeaderMap, Method};
 use jiff::Timestamp;
 use serde::Deserialize;
+use serde_json::Value;
 use url::Url;
 
 use super::transport::{self, Answer};
@@ -75,7 +76,7 @@ impl RateHeaders {
     }
 }
 
-/// A flow, as far as a person choosing one needs it.
+/// A flow, as far as a person choosing one needs it, and one who launches it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Flow {
@@ -88,6 +89,8 @@ pub struct Flow {
     pub kind: Option<String>,
     /// The version that a launch runs; absent, it cannot be launched.
     pub published_version: Option<Version>,
+    /// What it is launched with, as a JSON Schema; the API need not say it.
+    pub input_schema: Option<Value>,
 }
 
 /// A version of a flow.
@@ -273,10 +276,13 @@ mod tests {
         let token = AccessToken::for_tests("t0ken");
         let body = answer(
             200,
-            r#"{"id":"f1","name":"Call","type":"workflow","publishedVersion":{"id":"3.0"},"x":1}"#,
+            r#"{"id":"f1","name":"Call","type":"workflow","publishedVersion":{"id":"3.0"},"inputSchema":{"type":"object"},
+                "x":1}"#,
         );
         let (flow, request) = tokio::join!(client.flow("f1/../x", &token), peer.serve(&body));
-        assert_eq!(flow.unwrap().published_version.unwrap().id.as_deref(), Some("3.0"));
+        let flow = flow.unwrap();
+        assert_eq!(flow.published_version.unwrap().id.as_deref(), Some("3.0"));
+        assert_eq!(flow.input_schema.unwrap()["type"], "object");
         assert!(
             request.starts_with("GET /api/v2/flows/f1%2F..%2Fx HTTP/1.1"),
             "{request}"

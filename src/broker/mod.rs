@@ -40,22 +40,48 @@ pub trait Hold: Send + Sync + fmt::Debug {
     fn settle(&self, how: Settlement);
 }
 
+/// Where deliveries come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Source {
+    /// Jobs.
+    Lane(Lane),
+    /// Executions that are followed to their end. Apart, so that a look never waits behind a hundred thousand launches.
+    Track,
+}
+
+impl Source {
+    /// All of them: the lanes in the order of [`Lane::ALL`] first.
+    pub const ALL: [Self; 3] = [Self::Lane(Lane::Normal), Self::Lane(Lane::Bulk), Self::Track];
+
+    /// Its word in routing keys, and when it is counted.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Lane(lane) => lane.as_str(),
+            Self::Track => "track",
+        }
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 /// How a delivery is handed back to the broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Settlement {
     /// Its next place is safe (or it is done): forget it.
     Ack,
-    /// Put it back where it came from. Counts towards the lane's delivery limit.
+    /// Put it back where it came from. Counts towards its queue's delivery limit.
     Return,
 }
 
-/// A message in our hands, unacknowledged.
+/// A message in our hands, unacknowledged. Where it came from is told by the receiver that it came out of.
 #[derive(Debug)]
 pub struct Delivery {
     /// What was delivered.
     pub message: Message,
-    /// Where it came from.
-    pub lane: Lane,
     /// The broker says that it was delivered before.
     pub redelivered: bool,
     /// How often it was given back (`x-delivery-count`), zero at first.
@@ -66,10 +92,9 @@ pub struct Delivery {
 
 impl Delivery {
     /// A delivery whose settlement goes to `hold`.
-    pub fn new(message: Message, lane: Lane, redelivered: bool, delivery_count: u32, hold: Arc<dyn Hold>) -> Self {
+    pub fn new(message: Message, redelivered: bool, delivery_count: u32, hold: Arc<dyn Hold>) -> Self {
         Self {
             message,
-            lane,
             redelivered,
             delivery_count,
             since: Instant::now(),
@@ -117,6 +142,8 @@ pub enum Destination {
     /// Into a lane, after a while. The broker may bring it early when the delay is long (see
     /// [`ladder::Leg`]); it is the worker that then delays it again.
     Delay(Lane, Duration),
+    /// To those who follow executions, after a while; of a long delay the last eighth may be missing.
+    Track(Duration),
     /// To the dead letters.
     Dead,
     /// To all who follow the control stream.
@@ -205,22 +232,23 @@ pub enum FollowedResult {
 pub enum Appetite {
     /// Take nothing; what was taken can still be settled.
     Nothing,
-    /// Take up to so many unacknowledged messages of each lane, in the order of [`Lane::ALL`].
-    Prefetch([u16; 2]),
+    /// Take up to so many unacknowledged messages of each source, in the order of [`Source::ALL`].
+    Prefetch([u16; 3]),
 }
 
 impl Appetite {
-    /// The same of both lanes.
-    pub const fn both(prefetch: u16) -> Self {
-        Self::Prefetch([prefetch; 2])
+    /// The same of every source.
+    pub const fn all(prefetch: u16) -> Self {
+        Self::Prefetch([prefetch; 3])
     }
 
-    /// What it means for a lane.
-    pub const fn of(self, lane: Lane) -> u16 {
-        match (self, lane) {
+    /// What it means for a source.
+    pub const fn of(self, source: Source) -> u16 {
+        match (self, source) {
             (Self::Nothing, _) => 0,
-            (Self::Prefetch([normal, _]), Lane::Normal) => normal,
-            (Self::Prefetch([_, bulk]), Lane::Bulk) => bulk,
+            (Self::Prefetch([normal, _, _]), Source::Lane(Lane::Normal)) => normal,
+            (Self::Prefetch([_, bulk, _]), Source::Lane(Lane::Bulk)) => bulk,
+            (Self::Prefetch([_, _, track]), Source::Track) => track,
         }
     }
 }
@@ -230,9 +258,12 @@ impl Appetite {
 pub struct Intake {
     /// Deliveries of each lane, in the order of [`Lane::ALL`].
     pub lanes: [mpsc::UnboundedReceiver<Delivery>; 2],
+    /// Executions to look at.
+    pub track: mpsc::UnboundedReceiver<Delivery>,
     /// What the consumer is asked to take.
     pub appetite: watch::Sender<Appetite>,
-    /// What it takes: follows when the broker has heard of it. From `Nothing` on no delivery comes that is not in `lanes`.
+    /// What it takes: follows when the broker has heard of it. From `Nothing` on no delivery comes that is not in `lanes`
+    /// or `track`.
     pub taking: watch::Receiver<Appetite>,
 }
 

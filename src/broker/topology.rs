@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::Lane;
 use super::ladder::{LEVELS, UNIT};
+use super::{Lane, Source};
 
 /// Give-backs and crashes after which the broker dead-letters a message by itself.
 pub const DELIVERY_LIMIT: i64 = 20;
@@ -24,6 +24,15 @@ impl Names {
     }
     pub fn lane(&self, lane: Lane) -> String {
         format!("{}.jobs.{lane}", self.prefix)
+    }
+    pub fn track(&self) -> String {
+        format!("{}.track", self.prefix)
+    }
+    pub fn source(&self, source: Source) -> String {
+        match source {
+            Source::Lane(lane) => self.lane(lane),
+            Source::Track => self.track(),
+        }
     }
     pub fn delay(&self, level: usize) -> String {
         format!("{}.delay.{level:02}", self.prefix)
@@ -147,11 +156,12 @@ impl Topology {
         self.bind(names.dead(), Target::Queue(names.dead()), "");
     }
 
-    /// Where the ladder ends: the lanes, and the canary's own short queue, which can never fill up and jam.
+    /// Where the ladder ends: the lanes, the executions that are looked at next, and the canary's own short queue, which
+    /// can never fill up and jam.
     fn due(&mut self, names: &Names) {
         self.exchange(names.due(), Routing::Topic, vec![alternate(names)]);
-        for lane in Lane::ALL {
-            self.bind(names.due(), Target::Queue(names.lane(lane)), &format!("#.{lane}"));
+        for source in Source::ALL {
+            self.bind(names.due(), Target::Queue(names.source(source)), &format!("#.{source}"));
         }
         self.queue(
             names.canary(),
@@ -202,9 +212,9 @@ impl Topology {
 
     fn jobs(&mut self, names: &Names) {
         self.exchange(names.jobs(), Routing::Direct, vec![alternate(names)]);
-        for lane in Lane::ALL {
+        for source in Source::ALL {
             self.queue(
-                names.lane(lane),
+                names.source(source),
                 vec![
                     quorum(),
                     int("x-delivery-limit", DELIVERY_LIMIT),
@@ -213,6 +223,8 @@ impl Topology {
                     text("x-overflow", "reject-publish"),
                 ],
             );
+        }
+        for lane in Lane::ALL {
             self.bind(names.jobs(), Target::Queue(names.lane(lane)), lane.as_str());
         }
     }
@@ -301,6 +313,6 @@ mod tests {
                 .collect();
             assert_eq!(own.len(), 2, "level {level}");
         }
-        assert_eq!(topology.queues.len(), LEVELS + 2 + 1 + 1 + 2);
+        assert_eq!(topology.queues.len(), LEVELS + 3 + 1 + 1 + 2);
     }
 }

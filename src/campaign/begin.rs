@@ -9,6 +9,7 @@ use jiff::tz::TimeZone;
 use serde_json::value::RawValue;
 
 use super::file::CampaignFile;
+use super::inputs::ReadFlows;
 use super::journal::{Hold, Journal, JournalError, Loaded, NewRow, NewRun, OpenError, RowState, Run, RunState};
 use super::plan::{self, Plan, PlanError};
 use super::run::{Desk, Terms};
@@ -118,13 +119,14 @@ pub enum BeginError {
 }
 
 /// Opens the journal; a run that goes on is found in it, a new one read into it: as a whole, or not at all. Bad rows go to
-/// `rejects`.
+/// `rejects`. `flows` is asked when the inputs are to be checked.
 ///
 /// # Errors
 /// See [`BeginError`].
 pub fn begin(
     order: Order<'_>,
     open: impl FnOnce() -> Result<Source, SourceError>,
+    flows: ReadFlows<'_>,
     rejects: impl Write,
 ) -> Result<Begun, BeginError> {
     // Before anything is made: settings that are none.
@@ -162,7 +164,7 @@ pub fn begin(
         }
         None => {
             let source = open().map_err(PlanError::from)?;
-            let (run, plan) = read(&mut journal, &order, &source, rejects)?;
+            let (run, plan) = read(&mut journal, &order, &source, flows, rejects)?;
             (run, Some(plan))
         }
     };
@@ -226,10 +228,12 @@ fn read(
     journal: &mut Journal,
     order: &Order<'_>,
     source: &Source,
+    flows: ReadFlows<'_>,
     rejects: impl Write,
 ) -> Result<(Run, Plan), BeginError> {
     let constants = || order.constants.clone();
-    let plan = plan::plan(order.file, source, constants(), rejects, order.limit, Timestamp::now())?;
+    let now = Timestamp::now();
+    let plan = plan::plan(order.file, source, constants(), rejects, order.limit, flows, now)?;
     if plan.summary.bad > 0 && order.file.skip_bad != Some(true) {
         return Err(BeginError::Bad(plan.summary));
     }

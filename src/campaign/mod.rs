@@ -2,6 +2,7 @@
 
 pub mod begin;
 pub mod file;
+pub mod inputs;
 pub mod journal;
 pub mod plan;
 pub mod report;

@@ -1,5 +1,6 @@
 //! What a campaign would do, before anything is launched: every row read once, and the whole of it in fast motion.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::sync::Arc;
 
@@ -8,8 +9,9 @@ use jiff::tz::TimeZone;
 use serde_json::value::RawValue;
 
 use super::file::CampaignFile;
+use super::inputs::{FlowInputs, ReadFlows};
 use super::schedule::{self, Beginning, Forecast, NoZone, NotOn, Schedule, Stagger, Windows, forecast};
-use super::source::{BadRow, Rejects, Row, Source, SourceError, Summary};
+use super::source::{BadRow, Entry, Flow, Layout, Mapping, Rejects, Row, Source, SourceError, Summary};
 use crate::units::parse_duration;
 
 /// What would come of it.
@@ -45,6 +47,9 @@ pub enum PlanError {
     /// Local times, and no zone.
     #[error(transparent)]
     Zone(#[from] NoZone),
+    /// What the flows ask for cannot be read.
+    #[error("{0}")]
+    Flows(String),
 }
 
 /// The settings that say when rows go.
@@ -95,16 +100,17 @@ fn read<T: std::str::FromStr<Err = String>>(text: Option<&str>, key: &str) -> Re
 }
 
 /// Reads every row, and says what would come of them. Bad ones go to `rejects`. `limit` is how many launches a second the
-/// API allows.
+/// API allows; `flows` is asked when the campaign wants its inputs checked.
 ///
 /// # Errors
-/// When a setting is none, or the rows cannot be read.
+/// When a setting is none, or the rows or flows cannot be read.
 pub fn plan(
     file: &CampaignFile,
     source: &Source,
     constants: Vec<(String, Box<RawValue>)>,
     rejects: impl Write,
     limit: Option<f64>,
+    flows: ReadFlows<'_>,
     now: Timestamp,
 ) -> Result<Plan, PlanError> {
     let schedule = schedule(file)?;
@@ -116,9 +122,14 @@ pub fn plan(
     let local = schedule.check_zone(false).is_err();
     let mapping = Arc::new(file.mapping(constants).map_err(PlanError::Setting)?);
     let layout = file.layout().map_err(PlanError::Setting)?;
+    let asked = match file.check_inputs {
+        Some(true) => flows(&flow_ids(source, &layout, &mapping)?).map_err(PlanError::Flows)?,
+        Some(false) | None => FlowInputs::default(),
+    };
     let mut rows = schedule::Rows::default();
     let (mut first, mut refused) = (None, Vec::new());
     let mut look = |row: &Row| {
+        asked.check(row)?;
         let named = row.timezone.as_deref().and_then(|name| schedule::zone(name).ok());
         match named.or_else(|| zone.clone()) {
             Some(zone) => rows.add(&zone),
@@ -161,9 +172,22 @@ pub fn plan(
     })
 }
 
+/// Every flow that a row launches. A column of them has to be read for that.
+fn flow_ids(source: &Source, layout: &Layout, mapping: &Arc<Mapping>) -> Result<BTreeSet<String>, SourceError> {
+    if let Flow::Id(id) = &mapping.flow {
+        return Ok(BTreeSet::from([id.to_lowercase()]));
+    }
+    let mut ids = BTreeSet::new();
+    for entry in source.rows(layout, mapping, known_zone)? {
+        if let Entry::Row(row) = entry? {
+            ids.insert(row.flow_id.to_lowercase());
+        }
+    }
+    Ok(ids)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::source::Flow;
     use super::*;
 
     fn file(more: impl FnOnce(&mut CampaignFile)) -> CampaignFile {
@@ -180,7 +204,14 @@ mod tests {
         let source = Source::spool("list.csv", rows.as_bytes()).unwrap();
         let mut rejects = Vec::new();
         let now = "2026-12-01T08:00:00Z".parse().unwrap();
-        let plan = plan(file, &source, Vec::new(), &mut rejects, Some(5.0), now);
+        let flows: ReadFlows<'_> = &|ids| {
+            let mut known = FlowInputs::default();
+            for id in ids {
+                known.missing(id);
+            }
+            Ok(known)
+        };
+        let plan = plan(file, &source, Vec::new(), &mut rejects, Some(5.0), flows, now);
         (plan, String::from_utf8(rejects).unwrap())
     }
 
@@ -203,6 +234,22 @@ mod tests {
         assert_eq!(plan.zones.len(), 2);
         assert_eq!(plan.forecast.first, Some("2026-12-01T08:00:00Z".parse().unwrap()));
         assert_eq!(plan.forecast.last, Some("2026-12-01T14:00:00Z".parse().unwrap()));
+    }
+
+    #[test]
+    fn a_row_is_held_against_its_own_flow_when_that_is_wanted() {
+        let mut file = file(|file| {
+            file.flow_id = None;
+            file.flow_column = Some("flow".to_owned());
+        });
+        let rows = "flow\n5f4e9a4e-3c0a-4c63-9a0f-0f7f8f1d2c3b\n5F4E9A4E-3C0A-4C63-9A0F-0F7F8F1D2C3B\nnone\n";
+        assert_eq!(planned(&file, rows).0.unwrap().summary.rows, 2, "nobody looks unasked");
+        file.check_inputs = Some(true);
+        let (plan, rejects) = planned(&file, rows);
+        let plan = plan.unwrap();
+        assert_eq!((plan.summary.rows, plan.summary.bad), (0, 3));
+        assert_eq!(plan.refused, [2, 3]);
+        assert_eq!(rejects.matches("no flow has the id 5f4e9a4e").count(), 2, "{rejects}");
     }
 
     #[test]

@@ -123,6 +123,7 @@ mod tests {
             published_version: version.map(|id| Version {
                 id: Some(id.to_owned()),
             }),
+            input_schema: None,
         };
         let text = table(&[
             flow("Order confirmation", Some("12.0")),

@@ -4,8 +4,6 @@ use metrics::{Gauge, Key, Label, Recorder};
 
 use super::family::Handle as _;
 
-/// Its name, and its help text.
-const NAME: &str = "flowlaunch_campaign_rows";
 const HELP: &str = "Rows of the campaign that this process runs, by how they stand.";
 
 /// The series.
@@ -13,15 +11,18 @@ const HELP: &str = "Rows of the campaign that this process runs, by how they sta
 pub struct CampaignRows(Vec<(&'static str, Gauge)>);
 
 impl CampaignRows {
+    /// What they are called.
+    pub const NAME: &'static str = "flowlaunch_campaign_rows";
+
     pub(super) fn register(
         recorder: &dyn Recorder,
         campaign: &str,
         states: impl IntoIterator<Item = &'static str>,
     ) -> Self {
-        Gauge::describe(recorder, NAME, HELP.to_owned());
+        Gauge::describe(recorder, Self::NAME, HELP.to_owned());
         let series = states.into_iter().map(|state| {
             let labels = vec![Label::new("campaign", campaign.to_owned()), Label::new("state", state)];
-            (state, Gauge::register(recorder, &Key::from_parts(NAME, labels)))
+            (state, Gauge::register(recorder, &Key::from_parts(Self::NAME, labels)))
         });
         Self(series.collect())
     }

@@ -126,12 +126,42 @@ words! {
 }
 
 words! {
+    /// What a look at an execution has seen.
+    PollOutcome, "outcome":
+    /// It runs.
+    Running = "running",
+    /// It has gone to its end.
+    Completed = "completed",
+    /// It has ended otherwise.
+    Failed = "failed",
+    /// The API knows of no such execution.
+    Missing = "missing",
+    /// The API asked for a pause.
+    Throttled = "throttled",
+    /// Nothing: no answer, or none that tells.
+    Error = "error",
+}
+
+words! {
+    /// How the following of an execution has ended.
+    EndState, "state":
+    /// It has gone to its end.
+    Completed = "completed",
+    /// It has ended otherwise.
+    Failed = "failed",
+    /// Nobody knows: given up.
+    Unknown = "unknown",
+}
+
+words! {
     /// The queues whose length is reported.
     Queue, "queue":
     /// The lane of single launches.
     Normal = "normal",
     /// The lane of campaigns.
     Bulk = "bulk",
+    /// Executions to look at.
+    Track = "track",
     /// All of the delay ladder.
     Delayed = "delayed",
     /// The dead letters.
@@ -371,6 +401,8 @@ mod tests {
         in_order::<TokenResult>();
         in_order::<Queue>();
         in_order::<Window>();
+        in_order::<PollOutcome>();
+        in_order::<EndState>();
     }
 
     #[test]

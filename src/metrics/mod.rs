@@ -18,7 +18,8 @@ use crate::lane::Lane;
 pub use campaign::CampaignRows;
 pub use family::{Family, InFlight};
 pub use labels::{
-    Broker, Build, DelayReason, GiveBackReason, HaltReason, LaunchOutcome, Queue, Settled, Status, TokenResult, Window,
+    Broker, Build, DelayReason, EndState, GiveBackReason, HaltReason, LaunchOutcome, PollOutcome, Queue, Settled,
+    Status, TokenResult, Window,
 };
 
 /// A call of the API: a quick answer takes tens of milliseconds, the time-out is 15 s unless configured otherwise.
@@ -63,6 +64,12 @@ family::catalogue! {
     possible_duplicates_total: Counter<Window>,
     /// Results that were not confirmed in time; their jobs are done all the same.
     results_failed_total: Counter<()>,
+    /// Launched executions that are to be followed to their end. Tracked less ended, summed over all workers, is what is followed now.
+    executions_tracked_total: Counter<()>,
+    /// Executions whose following has ended, by how: unknown is what was given up.
+    executions_ended_total: Counter<EndState>,
+    /// Looks at executions, by what they saw.
+    track_polls_total: Counter<PollOutcome>,
     /// How much later than it was due a job last came out of the delay ladder.
     delay_lag_seconds: Gauge<()>,
     /// 1 while there is a session with the broker.
@@ -152,6 +159,11 @@ impl Metrics {
         self.possible_duplicates_total.of(window).increment(1);
     }
 
+    /// An execution is followed no longer.
+    pub fn ended(&self, state: EndState) {
+        self.executions_ended_total.of(state).increment(1);
+    }
+
     /// A request is under way until the returned value is dropped.
     pub fn flying(&self) -> InFlight {
         InFlight::new(&self.in_flight)
@@ -171,7 +183,7 @@ mod tests {
     use crate::outcome::{Class, Reason};
 
     /// The names that the project promises.
-    const PROMISED: [&str; 20] = [
+    const PROMISED: [&str; 23] = [
         "jobs_received_total",
         "jobs_settled_total",
         "launch_attempts_total",
@@ -189,6 +201,9 @@ mod tests {
         "queue_messages",
         "possible_duplicates_total",
         "results_failed_total",
+        "executions_tracked_total",
+        "executions_ended_total",
+        "track_polls_total",
         "delay_lag_seconds",
         "broker_connected",
         "build_info",
@@ -238,6 +253,8 @@ mod tests {
             "flowlaunch_api_responses_total{status=\"other\"} 0",
             "flowlaunch_possible_duplicates_total{window=\"session_lost\"} 0",
             "flowlaunch_halted{reason=\"unauthorized\"} 0",
+            "flowlaunch_executions_ended_total{state=\"unknown\"} 0",
+            "flowlaunch_track_polls_total{outcome=\"missing\"} 0",
         ] {
             assert!(text.contains(line), "{line}\n{text}");
         }

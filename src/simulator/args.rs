@@ -78,7 +78,7 @@ pub struct Args {
     #[arg(long, value_name = "RATE", default_value = "unlimited")]
     token_rate: Rate,
 
-    /// A JSON array of the flows that exist, [{"id", "name", "type"}, …]; others answer 404 [default: any UUID is a
+    /// A JSON array of the flows that exist, [{"id", "name", "type", "inputSchema"}, …]; others answer 404 [default: any UUID is a
     /// flow]
     #[arg(long, value_name = "FILE")]
     flows: Option<PathBuf>,

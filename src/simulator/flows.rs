@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::answer::Answer;
 use super::errors::{error, error_saying};
-use super::settings::{Flow, VIEW_FLOW};
+use super::settings::{Dialect, Flow, VIEW_FLOW};
 use super::state::State;
 
 /// The vendor's limit.
@@ -26,8 +26,9 @@ impl State {
         }
         let known = self.listed().into_iter().find(|flow| flow.id.eq_ignore_ascii_case(id));
         // Where any UUID can be launched, any can be looked at.
-        let any =
-            || (self.settings.flows.is_none() && uuid::Uuid::try_parse(id).is_ok()).then(|| named(id, "Some flow"));
+        let any = || {
+            (self.settings.flows.is_none() && uuid::Uuid::try_parse(id).is_ok()).then(|| named(id, "Some flow", None))
+        };
         match known.or_else(any) {
             Some(flow) => Answer::json(200, &entity(&flow)),
             None => error(self.settings.dialect, 404),
@@ -71,29 +72,63 @@ impl State {
         Answer::json(200, &body)
     }
 
-    /// The flows set; else three to look at.
+    /// The flows set; else three to look at, one of which does not say what it asks for.
     fn listed(&self) -> Vec<Flow> {
         self.settings.flows.clone().unwrap_or_else(|| {
+            let order = self.schema(&[("customerEmail", "string"), ("orderId", "string"), ("amount", "number")]);
+            let appointment = self.schema(&[
+                ("customerPhone", "string"),
+                ("at", "string"),
+                ("remindTwice", "boolean"),
+            ]);
             vec![
-                named("11111111-1111-4111-8111-111111111111", "Order confirmation"),
-                named("22222222-2222-4222-8222-222222222222", "Appointment reminder"),
-                named("33333333-3333-4333-8333-333333333333", "Satisfaction survey"),
+                named(
+                    "11111111-1111-4111-8111-111111111111",
+                    "Order confirmation",
+                    Some(order),
+                ),
+                named(
+                    "22222222-2222-4222-8222-222222222222",
+                    "Appointment reminder",
+                    Some(appointment),
+                ),
+                named("33333333-3333-4333-8333-333333333333", "Satisfaction survey", None),
             ]
+        })
+    }
+
+    /// A flow's input schema, of the form of the SDKs' `JsonSchemaDocument`; the first input is required. The SDKs qualify
+    /// the names of inputs.
+    fn schema(&self, inputs: &[(&str, &str)]) -> Value {
+        let name = |name: &str| match self.settings.dialect {
+            Dialect::User => name.to_owned(),
+            Dialect::Vendor => format!("Flow.{name}"),
+        };
+        let properties = inputs
+            .iter()
+            .map(|(input, kind)| (name(input), json!({ "type": kind })));
+        json!({
+            "$schema": "http://json-schema.org/draft-04/schema#", "title": "inputs", "type": "object",
+            "required": inputs.iter().take(1).map(|(input, _)| name(input)).collect::<Vec<_>>(),
+            "properties": properties.collect::<serde_json::Map<_, _>>(),
+            "additionalProperties": false,
         })
     }
 }
 
-fn named(id: &str, name: &str) -> Flow {
+fn named(id: &str, name: &str, input_schema: Option<Value>) -> Flow {
     Flow {
         id: id.to_owned(),
         name: name.to_owned(),
         kind: "workflow".to_owned(),
+        input_schema,
     }
 }
 
 fn entity(flow: &Flow) -> Value {
     json!({
         "id": flow.id, "name": flow.name, "type": flow.kind, "active": true,
-        "publishedVersion": { "id": "1.0" }, "selfUri": format!("/api/v2/flows/{}", flow.id),
+        "publishedVersion": { "id": "1.0" }, "inputSchema": flow.input_schema,
+        "selfUri": format!("/api/v2/flows/{}", flow.id),
     })
 }

@@ -45,6 +45,9 @@ pub struct Flow {
     /// Its type, `workflow` unless said otherwise.
     #[serde(rename = "type", default = "workflow")]
     pub kind: String,
+    /// The JSON Schema of its inputs, answered as it is; absent: it says nothing of them.
+    #[serde(rename = "inputSchema", default, skip_serializing_if = "Option::is_none")]
+    pub input_schema: Option<Value>,
 }
 
 fn workflow() -> String {

@@ -178,10 +178,7 @@ impl Context {
         metrics.attempt(outcome, took);
         let sent = Timestamp::now() - jiff::SignedDuration::try_from(took).unwrap_or_default();
         let waited = Duration::try_from(sent.duration_since(work.due())).unwrap_or_default();
-        metrics
-            .job_wait_seconds
-            .of(work.delivery.lane)
-            .record(waited.as_secs_f64());
+        metrics.job_wait_seconds.of(work.lane).record(waited.as_secs_f64());
         if work.delivery.redelivered {
             metrics.possible_duplicate(Window::Redelivered);
         }

@@ -1,9 +1,9 @@
-//! Takes jobs off the lanes as admission allows, and starts an attempt for each.
+//! Takes jobs off the lanes as admission allows, and starts an attempt for each; and between them a look at an execution,
+//! which takes its token from the same bucket.
 //!
 //! The order is: a slot, an open gate, a valid token, a token of the bucket, the head of a lane. At most one token of the
 //! bucket is ever unspent: the one with which the next job is waited for.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,12 +12,13 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::examine::Finding;
-use super::settle::{Verdict, settle};
-use super::{Context, Work, attempt};
+use super::hands::{Hands, Next};
+use super::settle::{Looked, Verdict, settle, settle_look};
+use super::track::Look;
+use super::{Context, Work, attempt, track};
 use crate::admit::bucket::Permit;
 use crate::admit::gate::{Changes, Observed, Probe, ProbeTicket, Stance};
-use crate::admit::lanes::Turn;
-use crate::broker::{Appetite, Delivery, Intake, Lane};
+use crate::broker::{Appetite, Intake, Lane};
 use crate::control::{Known, Rules};
 use crate::metrics::GiveBackReason;
 
@@ -32,25 +33,29 @@ const PROBE_PREFETCH: u16 = 10;
 /// And waits this long for them to come.
 const PROBE_GATHER: Duration = Duration::from_millis(200);
 
-/// All that a launch needs besides the job; dropped with the work.
+/// All that a call needs besides the job or the execution; dropped with the work.
 pub(super) struct Admission {
     pub(super) slot: OwnedSemaphorePermit,
     pub(super) permit: Permit,
     pub(super) ticket: Option<ProbeTicket>,
 }
 
+/// How much to have in hand: of each lane, and of executions to look at.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Prefetch {
+    pub(super) jobs: u16,
+    pub(super) looks: u16,
+}
+
 /// The loop.
 pub(super) struct Dispatcher {
     context: Arc<Context>,
-    intake: Intake,
-    returned: mpsc::UnboundedReceiver<Work>,
-    held: [VecDeque<Work>; 2],
-    turn: Turn,
+    hands: Hands,
     gate_changes: Changes,
     control: watch::Receiver<Known>,
     permit: Option<Permit>,
-    prefetch: u16,
-    /// When it was last looked for jobs that wait in hand for too long.
+    prefetch: Prefetch,
+    /// When it was last looked for what waits in hand for too long.
     looked: Instant,
 }
 
@@ -59,16 +64,13 @@ impl Dispatcher {
         context: Arc<Context>,
         intake: Intake,
         returned: mpsc::UnboundedReceiver<Work>,
-        prefetch: u16,
+        prefetch: Prefetch,
     ) -> Self {
         Self {
             gate_changes: context.gate.changes(),
             control: context.control.changes(),
+            hands: Hands::new(context.clone(), intake, returned),
             context,
-            intake,
-            returned,
-            held: Default::default(),
-            turn: Turn::default(),
             permit: None,
             prefetch,
             looked: Instant::now(),
@@ -95,29 +97,27 @@ impl Dispatcher {
         const WHY: GiveBackReason = GiveBackReason::Shutdown;
         let tasks = self.context.tasks.clone();
         tasks.close();
-        self.eat(Appetite::Nothing);
+        self.hands.eat(Appetite::Nothing);
         self.give_back_all(WHY);
-        let mut taking = self.intake.taking.clone();
+        let mut taking = self.hands.taking();
         let mut quiet = false;
         loop {
             tokio::select! {
                 biased;
-                delivery = receive(&mut self.intake.lanes) => {
-                    self.hold(delivery);
-                    self.give_back_all(WHY);
-                }
-                Some(work) = self.returned.recv() => self.give_back(work, WHY),
+                () = self.hands.fill() => self.give_back_all(WHY),
                 _ = taking.wait_for(|taking| *taking == Appetite::Nothing), if !quiet => quiet = true,
                 () = tasks.wait(), if quiet => break,
             }
         }
     }
 
-    /// Admits one job, or finds out why not.
+    /// Admits one job or one look, or finds out why not.
     async fn step(&mut self) {
         if self.looked.elapsed() >= LOOK_AGAIN {
             self.looked = Instant::now();
-            self.give_back_stale();
+            for stale in self.hands.stale(IN_HAND) {
+                self.give_back(stale, GiveBackReason::Gate);
+            }
         }
         let Ok(slot) = self.context.slots.clone().acquire_owned().await else {
             return;
@@ -138,25 +138,38 @@ impl Dispatcher {
         };
         // Kept here while waiting, so that being cut off or turned away does not waste it.
         self.permit = Some(permit);
-        let Some(work) = self.head(ticket.is_some(), &avoid).await else {
+        let Some(next) = self.head(ticket.is_some(), &avoid).await else {
             return;
         };
-        // The gate may have closed while the lane was empty.
+        // The gate may have closed while nothing came.
         let open = ticket.is_some() || self.context.gate.is_open();
         match self.permit.take() {
             Some(permit) if open => {
                 self.context.bucket.spend(&permit);
-                let admission = Admission { slot, permit, ticket };
-                self.context
-                    .tasks
-                    // Boxed: as it is, its 8 kB would be copied when the task begins and ends.
-                    .spawn(Box::pin(attempt::attempt(self.context.clone(), work, admission)));
+                self.start(next, Admission { slot, permit, ticket });
             }
             permit => {
                 self.permit = permit;
-                self.held[lane_index(work.delivery.lane)].push_front(work);
+                self.hands.put_back(next);
             }
         }
+    }
+
+    fn start(&self, next: Next, admission: Admission) {
+        let context = self.context.clone();
+        match next {
+            // Boxed: as it is, its 8 kB would be copied when the task begins and ends.
+            Next::Job(work) => self
+                .context
+                .tasks
+                .spawn(Box::pin(attempt::attempt(context, work, admission))),
+            Next::Look(look) => {
+                let Admission { slot, permit, .. } = admission;
+                self.context
+                    .tasks
+                    .spawn(Box::pin(track::look(context, look, slot, permit)))
+            }
+        };
     }
 
     /// Waits until a job may try. Returns the right to probe, if that is what it is, with the flows to avoid; `None`
@@ -170,11 +183,7 @@ impl Dispatcher {
         }
         let known = self.control.borrow_and_update().clone();
         let rules = match known {
-            Ok(rules) if rules.all().is_some() => {
-                self.stay_away(Instant::now() + LOOK_AGAIN, GiveBackReason::Paused)
-                    .await;
-                return None;
-            }
+            Ok(rules) if rules.all().is_some() => return self.pass_paused(&rules).await,
             Ok(rules) => rules,
             // What is launched now may have been cancelled.
             Err(_) => {
@@ -184,14 +193,14 @@ impl Dispatcher {
         };
         match self.context.gate.stance() {
             Stance::Open => {
-                self.eat_of(self.prefetch, &rules);
+                self.eat(self.prefetch, &rules);
                 Some((None, Vec::new()))
             }
             Stance::Hold { until } => {
                 // After a long closure consumption stands still: what is launched when it opens is fetched now. (A halted
                 // worker has taken the few that its probe needs.)
                 if self.context.gate.report().halted.is_none() {
-                    self.eat_of(self.prefetch, &rules);
+                    self.eat(self.prefetch, &rules);
                 }
                 self.gate_changes.wait(until).await;
                 None
@@ -211,30 +220,41 @@ impl Dispatcher {
             }
             Stance::Probe(Probe::Job { avoid, fetch }) => {
                 let ticket = self.context.gate.begin_probe()?;
-                let prefetch = if fetch {
-                    self.prefetch.min(PROBE_PREFETCH)
-                } else {
-                    self.prefetch
+                let few = Prefetch {
+                    jobs: self.prefetch.jobs.min(PROBE_PREFETCH),
+                    looks: 0,
                 };
-                self.eat_of(prefetch, &rules);
+                self.eat(if fetch { few } else { self.prefetch }, &rules);
                 Some((Some(ticket), avoid))
             }
         }
     }
 
+    /// All is paused: no job goes, but looks do while the gate is open, for they call nobody.
+    async fn pass_paused(&mut self, rules: &Rules) -> Option<(Option<ProbeTicket>, Vec<String>)> {
+        let until = match self.context.gate.stance() {
+            Stance::Open => {
+                self.eat(self.prefetch, rules);
+                self.give_back_jobs(GiveBackReason::Paused);
+                return Some((None, Vec::new()));
+            }
+            Stance::Hold { until } | Stance::Away { until } => until,
+            // Nothing probes meanwhile.
+            Stance::Probe(_) => Instant::now() + LOOK_AGAIN,
+        };
+        self.stay_away(until, GiveBackReason::Paused).await;
+        None
+    }
+
     /// Gives back everything, takes nothing, until the gate or control changes or the time has come.
     async fn stay_away(&mut self, until: Instant, why: GiveBackReason) {
-        self.eat(Appetite::Nothing);
+        self.hands.eat(Appetite::Nothing);
         self.give_back_all(why);
         tokio::select! {
             () = self.gate_changes.wait(until) => {}
             _ = self.control.changed() => {}
             // What was on its way when consumption stopped.
-            delivery = receive(&mut self.intake.lanes) => {
-                let delivery = self.context.count(delivery);
-                self.give_back(Work::decode(delivery, &self.context.policy), why);
-            }
-            Some(work) = self.returned.recv() => self.give_back(work, why),
+            () = self.hands.fill() => self.give_back_all(why),
         }
     }
 
@@ -263,62 +283,36 @@ impl Dispatcher {
         };
     }
 
-    /// The next job that may be launched now; `None` when the gate changed while the lanes were empty.
-    async fn head(&mut self, probing: bool, avoid: &[String]) -> Option<Work> {
+    /// What may go now; `None` when the gate or control changed while nothing came.
+    async fn head(&mut self, probing: bool, avoid: &[String]) -> Option<Next> {
         if probing {
             // A choice of flows, so that one broken flow cannot pass for an outage.
             sleep(PROBE_GATHER).await;
         }
         loop {
-            while let Some(work) = self.take(avoid) {
-                if let Some(work) = self.ready(work) {
-                    self.turn.served(work.delivery.lane);
-                    return Some(work);
+            while let Some(next) = self.hands.take(probing, avoid) {
+                if let Some(next) = self.ready(next) {
+                    self.hands.served(&next);
+                    return Some(next);
                 }
             }
             tokio::select! {
-                delivery = receive(&mut self.intake.lanes) => self.hold(delivery),
-                Some(work) = self.returned.recv() => self.held[lane_index(work.delivery.lane)].push_front(work),
+                () = self.hands.fill() => {}
                 () = self.gate_changes.wait(Instant::now() + LOOK_AGAIN), if !probing => return None,
                 _ = self.control.changed() => return None,
             }
         }
     }
 
-    /// The job whose turn it is, of what is in hand or has come.
-    fn take(&mut self, avoid: &[String]) -> Option<Work> {
-        while let Ok(work) = self.returned.try_recv() {
-            self.held[lane_index(work.delivery.lane)].push_front(work);
-        }
-        if !avoid.is_empty() {
-            self.hold_all();
-            for lane in Lane::ALL {
-                let held = &mut self.held[lane_index(lane)];
-                let other = held
-                    .iter()
-                    .position(|work| work.flow().is_none_or(|flow| !avoid.iter().any(|a| a == flow)));
-                if let Some(work) = other.and_then(|at| held.remove(at)) {
-                    return Some(work);
-                }
-            }
-        }
-        for lane in self.turn.order() {
-            let index = lane_index(lane);
-            if let Some(work) = self.held[index].pop_front() {
-                return Some(work);
-            }
-            if let Ok(delivery) = self.intake.lanes[index].try_recv() {
-                return Some(Work::decode(self.context.count(delivery), &self.context.policy));
-            }
-        }
-        None
-    }
-
-    /// Settles what need not be launched; hands back what may be.
-    fn ready(&mut self, work: Work) -> Option<Work> {
+    /// Settles what need take no token of the bucket; hands back what may go.
+    fn ready(&mut self, next: Next) -> Option<Next> {
+        let work = match next {
+            Next::Job(work) => work,
+            Next::Look(look) => return self.ready_to_look(look).map(Next::Look),
+        };
         let context = self.context.clone();
         match self.context.examine(&work, Timestamp::now()) {
-            Finding::Ready => return Some(work),
+            Finding::Ready => return Some(Next::Job(work)),
             Finding::Lost => self.context.lost(work),
             Finding::Settle(verdict) => {
                 self.context
@@ -334,82 +328,57 @@ impl Dispatcher {
         None
     }
 
-    fn hold(&mut self, delivery: Delivery) {
-        let delivery = self.context.count(delivery);
-        let work = Work::decode(delivery, &self.context.policy);
-        self.held[lane_index(work.delivery.lane)].push_back(work);
+    fn ready_to_look(&self, look: Look) -> Option<Look> {
+        if !look.delivery.is_alive() {
+            // Somebody else has it by now.
+            return None;
+        }
+        let Some(fault) = look.fault() else {
+            return Some(look);
+        };
+        self.settle_look(Looked::Stray(fault.to_owned()), look);
+        None
     }
 
-    fn hold_all(&mut self) {
-        for index in 0..self.intake.lanes.len() {
-            while let Ok(delivery) = self.intake.lanes[index].try_recv() {
-                self.hold(delivery);
-            }
-        }
-    }
-
-    fn give_back_all(&mut self, why: GiveBackReason) {
-        self.hold_all();
-        while let Ok(work) = self.returned.try_recv() {
-            self.give_back(work, why);
-        }
-        for lane in Lane::ALL {
-            while let Some(work) = self.held[lane_index(lane)].pop_front() {
-                self.give_back(work, why);
-            }
-        }
-    }
-
-    /// By the age of each: that others go through, those that try in an outage, says nothing about the ones behind them.
-    fn give_back_stale(&mut self) {
-        self.hold_all();
-        for index in 0..self.held.len() {
-            let held = std::mem::take(&mut self.held[index]).into_iter();
-            let (stale, fresh): (VecDeque<Work>, _) = held.partition(|work| work.delivery.age() > IN_HAND);
-            self.held[index] = fresh;
-            for work in stale {
-                self.give_back(work, GiveBackReason::Gate);
-            }
-        }
-    }
-
-    fn give_back(&self, work: Work, why: GiveBackReason) {
+    fn settle_look(&self, looked: Looked, look: Look) {
         let context = self.context.clone();
         self.context
             .tasks
-            .spawn(async move { settle(&context, work, &Verdict::GivenBack(why)).await });
+            .spawn(async move { settle_look(&context, look, looked).await });
     }
 
-    /// Takes so much of each lane that is not paused.
-    fn eat_of(&self, prefetch: u16, rules: &Rules) {
-        let of = |lane| if rules.lane(lane).is_some() { 0 } else { prefetch };
-        self.eat(match Lane::ALL.map(of) {
-            [0, 0] => Appetite::Nothing,
-            lanes => Appetite::Prefetch(lanes),
+    fn give_back_all(&mut self, why: GiveBackReason) {
+        self.give_back_jobs(why);
+        for look in self.hands.empty_of_looks() {
+            self.give_back(Next::Look(look), why);
+        }
+    }
+
+    fn give_back_jobs(&mut self, why: GiveBackReason) {
+        for work in self.hands.empty_of_jobs() {
+            self.give_back(Next::Job(work), why);
+        }
+    }
+
+    fn give_back(&self, next: Next, why: GiveBackReason) {
+        let context = self.context.clone();
+        match next {
+            Next::Job(work) => {
+                self.context
+                    .tasks
+                    .spawn(async move { settle(&context, work, &Verdict::GivenBack(why)).await });
+            }
+            Next::Look(look) => self.settle_look(Looked::GivenBack, look),
+        }
+    }
+
+    /// Takes so much of each lane that is not paused, and of executions.
+    fn eat(&self, prefetch: Prefetch, rules: &Rules) {
+        let paused = |lane| rules.all().is_some() || rules.lane(lane).is_some();
+        let [normal, bulk] = Lane::ALL.map(|lane| if paused(lane) { 0 } else { prefetch.jobs });
+        self.hands.eat(match [normal, bulk, prefetch.looks] {
+            [0, 0, 0] => Appetite::Nothing,
+            all => Appetite::Prefetch(all),
         });
-    }
-
-    fn eat(&self, appetite: Appetite) {
-        self.intake
-            .appetite
-            .send_if_modified(|current| std::mem::replace(current, appetite) != appetite);
-    }
-}
-
-fn lane_index(lane: Lane) -> usize {
-    match lane {
-        Lane::Normal => 0,
-        Lane::Bulk => 1,
-    }
-}
-
-/// The next delivery of either lane, the normal one first; never returns once the broker has stopped.
-async fn receive(lanes: &mut [mpsc::UnboundedReceiver<Delivery>; 2]) -> Delivery {
-    let [normal, bulk] = lanes;
-    tokio::select! {
-        biased;
-        Some(delivery) = normal.recv() => delivery,
-        Some(delivery) = bulk.recv() => delivery,
-        else => std::future::pending().await,
     }
 }

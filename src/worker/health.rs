@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::{Context, Work};
 use crate::admit::gate::{Observed, ProbeTicket, Ruling};
-use crate::broker::{Delivery, Link};
+use crate::broker::Link;
 use crate::metrics::{GiveBackReason, Queue, Settled};
 
 /// Utilisation is an average over about this long.
@@ -206,16 +206,10 @@ impl WorkerHealth {
 }
 
 impl Context {
-    /// Notes that a delivery is in our hands.
-    pub(super) fn count(&self, delivery: Delivery) -> Delivery {
-        self.metrics.received(delivery.lane);
-        delivery
-    }
-
     /// Lets go of a job whose session is over: the broker has given it to somebody else.
     pub(super) fn lost(&self, work: Work) {
         self.metrics
-            .settled(work.delivery.lane, Settled::GivenBack(GiveBackReason::SessionLost));
+            .settled(work.lane, Settled::GivenBack(GiveBackReason::SessionLost));
         drop(work);
     }
 

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::Work;
 use super::stamp::Stamp;
-use crate::broker::Message;
+use crate::broker::{Headers, Message, Properties};
 use crate::outcome::{Failure, Reason, Receipt};
 use crate::result::{ResultError, ResultOutcome, ResultRecord};
 use crate::retry::Spent;
@@ -29,12 +29,27 @@ pub(super) fn dead_letter(
     let headers = &mut letter.properties.headers;
     headers.push_ours("reason", reason.as_str());
     headers.push_ours("error", cut(error, ERROR_LIMIT));
-    headers.push_ours("lane", work.delivery.lane.as_str());
+    headers.push_ours("lane", work.lane.as_str());
     if let Some(status) = failure.and_then(|failure| failure.status) {
         headers.push_ours("status", u32::from(status));
     }
     headers.push_ours("died-at", Timestamp::now().to_string());
     letter
+}
+
+/// A message that came where executions are followed, and stands for none.
+pub(super) fn stray(original: &Message, error: &str) -> Message {
+    let mut headers = Headers(original.properties.headers.carried().into_owned());
+    headers.push_ours("reason", Reason::Malformed.as_str());
+    headers.push_ours("error", cut(error, ERROR_LIMIT));
+    headers.push_ours("died-at", Timestamp::now().to_string());
+    Message {
+        body: original.body.clone(),
+        properties: Properties {
+            headers,
+            ..original.properties.clone()
+        },
+    }
 }
 
 pub(super) fn result_error(error: &str, failure: Option<&Failure>) -> ResultError {
@@ -94,7 +109,7 @@ impl Work {
             attempts,
             first_seen: Some(self.stamp.first_seen),
             finished_at: Timestamp::now(),
-            lane: self.delivery.lane.as_str().to_owned(),
+            lane: self.lane.as_str().to_owned(),
             error,
         }
     }

@@ -1,18 +1,20 @@
 //! The worker: from a delivery to its settlement.
 //!
-//! `dispatch` takes jobs off the lanes as admission allows and starts an `attempt` for each; `settle` is the only
-//! place that settles.
+//! `dispatch` takes jobs off the lanes as admission allows and starts an `attempt` for each, and between them looks at
+//! executions that are followed to their end (`track`); `settle` is the only place that settles.
 
 mod attempt;
 mod dispatch;
 mod examine;
 pub mod follow;
+mod hands;
 pub mod health;
 mod ledger;
 mod letters;
 pub mod settings;
 mod settle;
 pub(crate) mod stamp;
+mod track;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -31,6 +33,7 @@ use crate::api::{Client, Tokens};
 use crate::broker::{Delivery, Followed, Intake, Observed, Publish};
 use crate::control::{Control, Subject};
 use crate::job::{Job, Malformed};
+use crate::lane::Lane;
 use crate::metrics::Metrics;
 use crate::retry::Policy;
 
@@ -38,6 +41,7 @@ use crate::retry::Policy;
 #[derive(Debug)]
 pub(crate) struct Work {
     pub(crate) delivery: Delivery,
+    pub(crate) lane: Lane,
     pub(crate) job: Result<Job, Malformed>,
     pub(crate) stamp: Stamp,
     /// By what the ledger knows it.
@@ -115,7 +119,11 @@ impl Worker {
     /// Puts a worker together; `stop` tells it to drain.
     pub fn new(parts: Parts, stop: CancellationToken) -> Self {
         let (again, returned) = mpsc::unbounded_channel();
-        let prefetch = prefetch(parts.bucket.rate(), parts.concurrency);
+        let (rate, concurrency) = (parts.bucket.rate(), parts.concurrency);
+        let prefetch = dispatch::Prefetch {
+            jobs: prefetch(rate, concurrency),
+            looks: prefetch_of_looks(rate, concurrency),
+        };
         let context = Arc::new(Context {
             client: parts.client,
             tokens: parts.tokens,
@@ -129,7 +137,7 @@ impl Worker {
             metrics: parts.metrics,
             slots: Arc::new(Semaphore::new(parts.concurrency)),
             // Both lanes' prefetch can be unacknowledged, and as much again can have acknowledgements under way.
-            ledger: Ledger::new(4 * usize::from(prefetch) + parts.concurrency),
+            ledger: Ledger::new(4 * usize::from(prefetch.jobs) + parts.concurrency),
             tasks: TaskTracker::new(),
             again,
             draining: stop,
@@ -186,9 +194,20 @@ fn prefetch(rate: Option<f64>, concurrency: usize) -> u16 {
     u16::try_from(jobs).unwrap_or(u16::MAX)
 }
 
+/// How many executions to have in hand: with launches always waiting each gets its look within a minute, and never all
+/// slots are taken by looks that nobody answers.
+fn prefetch_of_looks(rate: Option<f64>, concurrency: usize) -> u16 {
+    /// The share of the rate that looks always have.
+    const FLOOR: f64 = 0.05;
+    const WITHIN_SECS: f64 = 60.0;
+    let slots = (concurrency / 4).max(1);
+    let looks = rate.map_or(slots, |rate| (rate * FLOOR * WITHIN_SECS) as usize);
+    u16::try_from(looks.clamp(1, slots)).unwrap_or(u16::MAX)
+}
+
 impl Work {
     /// Decodes a delivery; one that cannot be read is work too.
-    fn decode(delivery: Delivery, policy: &Policy) -> Self {
+    fn decode(delivery: Delivery, lane: Lane, policy: &Policy) -> Self {
         let now = Timestamp::now();
         let properties = &delivery.message.properties;
         let stamp = Stamp::read(&properties.headers, now);
@@ -208,6 +227,7 @@ impl Work {
         let key = job.as_ref().ok().and_then(|job| ledger::Key::of(job, &stamp));
         Self {
             delivery,
+            lane,
             job,
             stamp,
             key,
@@ -218,7 +238,7 @@ impl Work {
     fn subject(&self) -> Option<Subject> {
         let job = self.job.as_ref().ok()?;
         Some(Subject {
-            lane: self.delivery.lane,
+            lane: self.lane,
             flow: job.flow_id.clone(),
             id: job.id.clone(),
             campaign: job.campaign.clone(),
@@ -233,7 +253,7 @@ impl Work {
 
 #[cfg(test)]
 mod tests {
-    use super::prefetch;
+    use super::{prefetch, prefetch_of_looks};
 
     #[test]
     fn prefetch_is_enough_for_the_slots_and_never_minutes_of_work() {
@@ -244,6 +264,19 @@ mod tests {
         for rate in [0.01_f64, 0.5, 1.0, 5.0, 50.0, 500.0, 5000.0] {
             let jobs = f64::from(prefetch(Some(rate), 64));
             assert!(jobs / rate <= 120.0_f64.max(1.0 / rate), "{rate}: {jobs}");
+        }
+    }
+
+    #[test]
+    fn looks_never_take_all_slots_nor_wait_for_minutes() {
+        for (rate, concurrency, looks) in [
+            (Some(5.0), 64, 15),
+            (Some(100.0), 64, 16),
+            (Some(0.01), 64, 1),
+            (None, 64, 16),
+            (None, 1, 1),
+        ] {
+            assert_eq!(prefetch_of_looks(rate, concurrency), looks);
         }
     }
 }

@@ -9,13 +9,14 @@ use jiff::Timestamp;
 use tokio::time::sleep;
 
 use super::ledger::Key;
-use super::letters::{dead_letter, result_error};
+use super::letters::{dead_letter, result_error, stray};
 use super::stamp::Stamp;
+use super::track::{self, Look};
 use super::{Context, Work};
-use crate::broker::{Destination, Headers, Message, Properties, PublishError, Settlement};
+use crate::broker::{Delivery, Destination, Headers, Message, Properties, PublishError, Settlement};
 use crate::job::OnUnknown;
 pub(super) use crate::metrics::DelayReason;
-use crate::metrics::{GiveBackReason, Settled, Window};
+use crate::metrics::{EndState, GiveBackReason, Settled, Window};
 use crate::outcome::{Failure, Reason, Receipt};
 use crate::result::{ResultOutcome, ResultRecord};
 use crate::retry::Spent;
@@ -28,6 +29,8 @@ const COPY_AGAIN: Duration = Duration::from_millis(500);
 /// A clean give-back is a nack while the job was given back fewer times than this, then a fresh publish, which starts the
 /// broker's count again.
 const NACKS: u32 = 3;
+/// A look whose result could not be told is made again after this.
+const TELL_AGAIN: Duration = Duration::from_secs(30);
 /// The shortest leg of the ladder.
 const AT_ONCE: Duration = Duration::from_millis(1);
 
@@ -131,7 +134,9 @@ pub(super) async fn settle(context: &Context, work: Work, verdict: &Verdict) -> 
                 execution = receipt.id_for_log(),
                 "launched"
             );
-            // A crash from here to the acknowledgement is window 1: redelivered, and launched again.
+            // A crash from here to the acknowledgement is window 1: redelivered, and launched again. What was launched first
+            // is followed all the same once its message is safe: two ends for one job then, of two executions.
+            let unfollowed = track::begin(context, &work, receipt).await;
             let record = work.record(
                 ResultOutcome::Launched,
                 None,
@@ -139,13 +144,16 @@ pub(super) async fn settle(context: &Context, work: Work, verdict: &Verdict) -> 
                 Some(receipt),
                 None,
             );
-            let told = report(context, &work, &record).await;
+            let mut told = report_job(context, &work, &record).await;
+            if let Some(record) = &unfollowed {
+                told &= report_job(context, &work, record).await;
+            }
             if !work.delivery.is_alive() {
                 // It comes again, here or elsewhere: here it is told again, and acknowledged then.
                 context.lost(work);
                 return false;
             }
-            context.metrics.settled(work.delivery.lane, verdict.label());
+            context.metrics.settled(work.lane, verdict.label());
             work.delivery.settle(Settlement::Ack);
             told
         }
@@ -158,7 +166,7 @@ pub(super) async fn settle(context: &Context, work: Work, verdict: &Verdict) -> 
             };
             let copy = stamp.copy(&work.delivery.message, work.known_id(), work.campaign());
             // A crash after the confirm and before the acknowledgement is window 3: both are there.
-            let to = Destination::Delay(work.delivery.lane, delay);
+            let to = Destination::Delay(work.lane, delay);
             settle_with_copy(context, work, to, copy, verdict.label(), None).await
         }
         Verdict::Dead {
@@ -185,8 +193,8 @@ pub(super) async fn settle(context: &Context, work: Work, verdict: &Verdict) -> 
         Verdict::Cancelled => {
             // A crash before the acknowledgement: redelivered, and cancelled again.
             let record = work.record(ResultOutcome::Cancelled, None, work.stamp.spent.attempts, None, None);
-            report(context, &work, &record).await;
-            context.metrics.settled(work.delivery.lane, verdict.label());
+            report_job(context, &work, &record).await;
+            context.metrics.settled(work.lane, verdict.label());
             work.delivery.settle(Settlement::Ack);
             true
         }
@@ -203,14 +211,14 @@ async fn settle_with_copy(
     label: Settled,
     record: Option<ResultRecord>,
 ) -> bool {
-    if !publish(context, &work, to, copy).await {
+    if !publish(context, &work.delivery, work.id(), to, copy).await {
         context.lost(work);
         return false;
     }
     if let Some(record) = &record {
-        report(context, &work, record).await;
+        report_job(context, &work, record).await;
     }
-    context.metrics.settled(work.delivery.lane, label);
+    context.metrics.settled(work.lane, label);
     work.delivery.settle(Settlement::Ack);
     true
 }
@@ -219,7 +227,7 @@ async fn settle_with_copy(
 pub(super) fn acknowledge(context: &Context, work: Work) {
     context
         .metrics
-        .settled(work.delivery.lane, Settled::GivenBack(GiveBackReason::SessionLost));
+        .settled(work.lane, Settled::GivenBack(GiveBackReason::SessionLost));
     work.delivery.settle(Settlement::Ack);
 }
 
@@ -230,11 +238,11 @@ async fn give_back(context: &Context, work: Work, why: GiveBackReason) -> bool {
         Err(_) => false,
     };
     if work.delivery.delivery_count < NACKS && !park {
-        context.metrics.settled(work.delivery.lane, Settled::GivenBack(why));
+        context.metrics.settled(work.lane, Settled::GivenBack(why));
         work.delivery.settle(Settlement::Return);
         return true;
     }
-    let lane = work.delivery.lane;
+    let lane = work.lane;
     let copy = work
         .stamp
         .copy(&work.delivery.message, work.known_id(), work.campaign());
@@ -249,19 +257,63 @@ async fn give_back(context: &Context, work: Work, why: GiveBackReason) -> bool {
     .await
 }
 
+/// What is done with an execution that was to be looked at.
+#[derive(Debug)]
+pub(super) enum Looked {
+    /// Its end is known, or it is given up: a result, then acknowledged.
+    Ended(EndState, ResultRecord),
+    /// Through the ladder, with this written on it.
+    Again(Duration, Message),
+    /// It is none: to the dead letters, with a sentence.
+    Stray(String),
+    /// As it came.
+    GivenBack,
+}
+
+/// Carries out what was decided about an execution.
+pub(super) async fn settle_look(context: &Context, look: Look, looked: Looked) {
+    let (to, copy) = match looked {
+        Looked::Ended(state, record) => {
+            // A crash from here to the acknowledgement: looked at again, and its end told again.
+            match report(context, look.id(), &look.delivery.message, &record).await {
+                // A stranger's full queue refuses it each time, and everybody else has it.
+                Ok(()) | Err(PublishError::Refused) => {
+                    context.metrics.ended(state);
+                    return look.delivery.settle(Settlement::Ack);
+                }
+                // Nobody is called twice for it: so, unlike a job, it waits until it can be told.
+                Err(_) => (Destination::Track(TELL_AGAIN), look.copy()),
+            }
+        }
+        Looked::Again(pause, copy) => (Destination::Track(pause), copy),
+        Looked::Stray(error) => {
+            tracing::warn!(%error, "a message among the executions that are followed is a dead letter");
+            (Destination::Dead, stray(&look.delivery.message, &error))
+        }
+        Looked::GivenBack if look.delivery.delivery_count < NACKS => return look.delivery.settle(Settlement::Return),
+        Looked::GivenBack => (Destination::Track(AT_ONCE), look.copy()),
+    };
+    // A crash after the confirm and before the acknowledgement leaves two of it: both are looked at, and its end is told
+    // twice.
+    if publish(context, &look.delivery, look.id(), to, copy).await {
+        look.delivery.settle(Settlement::Ack);
+    }
+}
+
 /// Publishes a copy until the broker has it. A lost confirm may leave two copies (window 3, counted); giving up would
 /// forget what the copy says of attempts. False when the session is over: then the original is somebody else's.
-async fn publish(context: &Context, work: &Work, to: Destination, copy: Message) -> bool {
+async fn publish(context: &Context, delivery: &Delivery, id: &str, to: Destination, copy: Message) -> bool {
     let mut warned = false;
-    while work.delivery.is_alive() {
+    while delivery.is_alive() {
         match context.publisher.publish(to.clone(), copy.clone(), COPY_LIMIT).await {
             Ok(()) => return true,
             Err(error) => {
-                if matches!(error, PublishError::Unconfirmed(_)) {
+                let is_job = !matches!(to, Destination::Track(_));
+                if is_job && matches!(error, PublishError::Unconfirmed(_)) {
                     context.metrics.possible_duplicate(Window::Copy);
                 }
                 if !warned {
-                    tracing::warn!(job = work.id(), ?to, %error, "a copy is not confirmed yet: trying again");
+                    tracing::warn!(job = id, ?to, %error, "a copy is not confirmed yet: trying again");
                     warned = true;
                 }
                 sleep(COPY_AGAIN).await;
@@ -271,12 +323,17 @@ async fn publish(context: &Context, work: &Work, to: Destination, copy: Message)
     false
 }
 
-/// Publishes a result, for a second at most; whether it is safe.
-async fn report(context: &Context, work: &Work, record: &ResultRecord) -> bool {
+/// Publishes a result of a job; whether it is safe.
+async fn report_job(context: &Context, work: &Work, record: &ResultRecord) -> bool {
+    report(context, work.id(), &work.delivery.message, record).await.is_ok()
+}
+
+/// Publishes a result, for a second at most, with what `original` carries.
+async fn report(context: &Context, id: &str, original: &Message, record: &ResultRecord) -> Result<(), PublishError> {
     if !context.results {
-        return true;
+        return Ok(());
     }
-    let properties = &work.delivery.message.properties;
+    let properties = &original.properties;
     let message = Message {
         body: record.to_json().into(),
         properties: Properties {
@@ -295,13 +352,13 @@ async fn report(context: &Context, work: &Work, record: &ResultRecord) -> bool {
     };
     if let Err(error) = &published {
         context.metrics.results_failed_total.of(()).increment(1);
-        tracing::warn!(job = work.id(), %error, "the result is not confirmed; the job is acknowledged all the same");
+        tracing::warn!(job = id, outcome = record.outcome.as_str(), %error, "the result is not confirmed; what it tells is done all the same");
     }
-    published.is_ok()
+    published
 }
 
 /// A second after the worker was told to stop.
-async fn out_of_time(context: &Context) {
+pub(super) async fn out_of_time(context: &Context) {
     context.draining.cancelled().await;
     sleep(RESULT_LIMIT).await;
 }

@@ -10,6 +10,7 @@ mod begin;
 #[path = "../common/mod.rs"]
 mod common;
 mod control;
+mod follow;
 mod hostile;
 mod kills;
 mod million;

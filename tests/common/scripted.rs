@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use flowlaunch::broker::{
     Appetite, BoxFuture, Delivery, Destination, Followed, Hold, Intake, Link, Message, Observed, Publish, PublishError,
-    QueueReport, Settlement,
+    QueueReport, Settlement, Source,
 };
 use flowlaunch::lane::Lane;
 use tokio::sync::{mpsc, watch};
@@ -20,8 +20,8 @@ pub struct Scripted {
     bulk: mpsc::UnboundedSender<Delivery>,
     appetite: watch::Receiver<Appetite>,
     control: mpsc::UnboundedSender<Followed>,
-    /// Ends never, so that the normal lane stays open.
-    _normal: mpsc::UnboundedSender<Delivery>,
+    /// End never, so that the normal lane and what is followed stay open.
+    _others: [mpsc::UnboundedSender<Delivery>; 2],
     _links: (watch::Sender<Link>, watch::Sender<QueueReport>),
 }
 
@@ -43,6 +43,7 @@ impl Scripted {
     ) -> (Arc<Self>, Intake, Observed, mpsc::UnboundedReceiver<Followed>) {
         let (bulk, bulk_inbox) = mpsc::unbounded_channel();
         let (normal, normal_inbox) = mpsc::unbounded_channel();
+        let (track, track_inbox) = mpsc::unbounded_channel();
         let (asked, appetite) = watch::channel(Appetite::Nothing);
         let (up, link) = watch::channel(Link::Up);
         let (control, followed) = mpsc::unbounded_channel();
@@ -58,15 +59,15 @@ impl Scripted {
             bulk,
             appetite,
             control,
-            _normal: normal,
+            _others: [normal, track],
             _links: (up, report),
         });
         let intake = Intake {
             lanes: [normal_inbox, bulk_inbox],
+            track: track_inbox,
             // What is asked is followed at once.
             taking: asked.subscribe(),
             appetite: asked,
-            // What is asked for is so at once.
         };
         let observed = Observed {
             consuming: link.clone(),
@@ -115,7 +116,7 @@ impl Scripted {
         let prefetch = if self.bulk.is_closed() {
             0
         } else {
-            usize::from(self.appetite.borrow().of(Lane::Bulk))
+            usize::from(self.appetite.borrow().of(Source::Lane(Lane::Bulk)))
         };
         loop {
             let mut state = self.look();
@@ -133,7 +134,7 @@ impl Scripted {
                 count,
                 since: Instant::now(),
             });
-            let delivery = Delivery::new(message, Lane::Bulk, count > 0, count, hold);
+            let delivery = Delivery::new(message, count > 0, count, hold);
             let _ = self.bulk.send(delivery);
         }
     }

@@ -164,3 +164,24 @@ async fn known_flows_are_listed_and_others_are_not_found() {
     }
     assert_eq!(rig.get("/api/v2/flows?pageSize=101").await.status(), 400);
 }
+
+#[tokio::test]
+async fn a_flow_says_what_it_asks_for_and_one_does_not() {
+    for (dialect, name) in [("user", "customerEmail"), ("vendor", "Flow.customerEmail")] {
+        let rig = rig(json!({ "dialect": dialect })).await;
+        let page = json_of(rig.get("/api/v2/flows").await).await;
+        let id = page["entities"][0]["id"].as_str().unwrap();
+        let flow = json_of(rig.get(&format!("/api/v2/flows/{id}")).await).await;
+        let schema = &flow["inputSchema"];
+        assert_eq!(schema["type"], "object");
+        assert_eq!(schema["required"], json!([name]));
+        assert_eq!(schema["properties"][name], json!({ "type": "string" }));
+        assert_eq!(page["entities"][2]["inputSchema"], Value::Null);
+        // One that is set is answered as it is.
+        let own = json!({ "properties": { "x": {} }, "required": ["x"] });
+        rig.patch(json!({ "flows": [{ "id": FLOW, "name": "f", "inputSchema": own }] }))
+            .await;
+        let flow = json_of(rig.get(&format!("/api/v2/flows/{FLOW}")).await).await;
+        assert_eq!(flow["inputSchema"], own);
+    }
+}

@@ -6,10 +6,12 @@
 use std::pin::Pin;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use lapin::options::BasicPublishOptions;
-use lapin::{BasicProperties, Channel, Confirmation};
+use lapin::types::ShortString;
+use lapin::{BasicProperties, Channel, Confirmation, PublisherConfirm};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
@@ -31,7 +33,7 @@ pub(super) struct Route {
 /// A publish on its way to the session.
 pub(super) struct Request {
     pub(super) route: Route,
-    pub(super) body: bytes::Bytes,
+    pub(super) body: Bytes,
     pub(super) properties: BasicProperties,
     /// Whoever asked waits for [`SUSPICIOUS`] or longer.
     pub(super) patient: bool,
@@ -41,13 +43,13 @@ pub(super) struct Request {
 
 /// What is not sent yet: it waits here for the next session, if need be.
 pub(super) struct Inbox {
-    requests: mpsc::UnboundedReceiver<Request>,
+    requests: mpsc::UnboundedReceiver<Box<Request>>,
     /// The first of the next batch, and when it goes at the latest.
-    first: Option<(Request, Instant)>,
+    first: Option<(Box<Request>, Instant)>,
 }
 
 impl Inbox {
-    pub(super) fn new(requests: mpsc::UnboundedReceiver<Request>) -> Self {
+    pub(super) fn new(requests: mpsc::UnboundedReceiver<Box<Request>>) -> Self {
         Self { requests, first: None }
     }
 }
@@ -92,6 +94,8 @@ impl<'a> Batches<'a> {
                 }
             };
             tokio::select! {
+                // In this order: while confirms come, nothing else needs to be looked after.
+                biased;
                 Some((done, patient)) = self.in_flight.next(), if !self.in_flight.is_empty() => {
                     if let Some(broken) = self.heard(done, patient) {
                         return broken;
@@ -117,7 +121,16 @@ impl<'a> Batches<'a> {
                     }
                     self.patient += 1;
                 }
-                self.in_flight.push(Box::pin(publish(self.channel, request)));
+                let Request {
+                    route,
+                    body,
+                    properties,
+                    patient,
+                    reply,
+                } = *request;
+                // Boxed apart: what a message takes until it is written is much, and it then waits a hundred times as long.
+                let written = Box::pin(write(self.channel, route, body, properties));
+                self.in_flight.push(Box::pin(publish(written, patient, reply)));
             }
             next = inbox.requests.try_recv().ok();
         }
@@ -155,50 +168,49 @@ impl<'a> Batches<'a> {
 }
 
 /// Sends one message, waits for its confirm and tells whoever asked; `None` when that one gave up first.
-async fn publish(channel: &Channel, request: Request) -> (Option<Result<(), PublishError>>, bool) {
-    let Request {
-        route,
-        body,
-        properties,
-        patient,
-        mut reply,
-    } = request;
-    let done = tokio::select! {
-        biased;
-        done = confirmed(channel, &route, &body, properties) => done,
-        () = reply.closed() => return (None, patient),
+async fn publish(
+    written: Pin<Box<impl Future<Output = Result<PublisherConfirm, PublishError>>>>,
+    patient: bool,
+    mut reply: oneshot::Sender<Result<(), PublishError>>,
+) -> (Option<Result<(), PublishError>>, bool) {
+    let done = match written.await {
+        Ok(confirm) => tokio::select! {
+            biased;
+            confirmation = confirm => answered(confirmation),
+            () = reply.closed() => return (None, patient),
+        },
+        Err(error) => Err(error),
     };
     let _ = reply.send(done.clone());
     (Some(done), patient)
 }
 
-async fn confirmed(
+async fn write(
     channel: &Channel,
-    route: &Route,
-    body: &[u8],
+    route: Route,
+    body: Bytes,
     properties: BasicProperties,
-) -> Result<(), PublishError> {
+) -> Result<PublisherConfirm, PublishError> {
     let options = BasicPublishOptions {
         mandatory: route.mandatory,
         immediate: false,
     };
-    // AMQP's routing keys have 255 bytes at most; ours are far below, a campaign's name is checked when decoded.
-    let key = lapin::types::ShortString::try_new(route.key.as_str())
-        .map_err(|error| PublishError::Invalid(error.to_string()))?;
-    let confirm = channel
-        .basic_publish(route.exchange.as_str().into(), key, options, body, properties)
+    // AMQP's names have 255 bytes at most; ours are far below, a campaign's name is checked when decoded.
+    let short = |text| ShortString::try_new(text).map_err(|error| PublishError::Invalid(error.to_string()));
+    channel
+        .basic_publish(short(route.exchange)?, short(route.key)?, options, &body, properties)
         .await
-        .map_err(|error| PublishError::Unconfirmed(error.to_string()))?;
-    let confirmation = confirm
-        .await
-        .map_err(|error| PublishError::Unconfirmed(error.to_string()))?;
-    match confirmation {
+        .map_err(|error| PublishError::Unconfirmed(error.to_string()))
+}
+
+/// What the broker said of a message.
+fn answered(confirmation: Result<Confirmation, lapin::Error>) -> Result<(), PublishError> {
+    match confirmation.map_err(|error| PublishError::Unconfirmed(error.to_string()))? {
         Confirmation::Ack(None) => Ok(()),
         // Confirmed *and* returned: no queue took it.
-        Confirmation::Ack(Some(_)) | Confirmation::Nack(Some(_)) => Err(PublishError::Unroutable(format!(
-            "exchange {} with key {}",
-            route.exchange, route.key
-        ))),
+        Confirmation::Ack(Some(returned)) | Confirmation::Nack(Some(returned)) => Err(PublishError::Unroutable(
+            format!("exchange {} with key {}", returned.exchange, returned.routing_key),
+        )),
         Confirmation::Nack(None) => Err(PublishError::Refused),
         Confirmation::NotRequested => Err(PublishError::Unconfirmed("confirms are off".to_owned())),
     }

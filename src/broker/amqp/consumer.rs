@@ -15,13 +15,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
-use super::super::{Appetite, Delivery, Lane, Link, QueueReport};
-use super::lane_session::LaneSession;
+use super::super::{Appetite, Delivery, Link, QueueReport, Source};
 use super::publisher::Publisher;
+use super::source_session::SourceSession;
 use super::supervise::{Ended, Session};
 use super::{Site, declare, monitor};
 
-/// How long the lanes must be empty until a session that goes one by one trusts them again.
+/// How long the sources must be empty until a session that goes one by one trusts them again.
 const QUIET: Duration = Duration::from_secs(2);
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// Writing the last settlements and closing, when asked to stop.
@@ -30,7 +30,7 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(5);
 /// The consuming side, across sessions.
 pub(super) struct Consumer {
     site: Arc<Site>,
-    lanes: [mpsc::UnboundedSender<Delivery>; 2],
+    sources: [mpsc::UnboundedSender<Delivery>; 3],
     appetite: watch::Receiver<Appetite>,
     taking: watch::Sender<Appetite>,
     stop: CancellationToken,
@@ -58,7 +58,7 @@ pub(super) type Events<'a> = Pin<&'a mut (dyn Stream<Item = Event> + Send)>;
 impl Consumer {
     pub(super) fn new(
         site: Arc<Site>,
-        lanes: [mpsc::UnboundedSender<Delivery>; 2],
+        sources: [mpsc::UnboundedSender<Delivery>; 3],
         appetite: watch::Receiver<Appetite>,
         taking: watch::Sender<Appetite>,
         stop: CancellationToken,
@@ -67,7 +67,7 @@ impl Consumer {
     ) -> Self {
         Self {
             site,
-            lanes,
+            sources,
             appetite,
             taking,
             stop,
@@ -84,10 +84,9 @@ impl Consumer {
         ackers: &TaskTracker,
         alive: &Arc<AtomicBool>,
     ) -> Result<(), lapin::Error> {
-        let mut lanes = [
-            LaneSession::open(connection, Lane::Normal, &self.site, ackers).await?,
-            LaneSession::open(connection, Lane::Bulk, &self.site, ackers).await?,
-        ];
+        let open = |source| SourceSession::open(connection, source, &self.site, ackers);
+        let [normal, bulk, track] = Source::ALL.map(open);
+        let mut sources = [normal.await?, bulk.await?, track.await?];
         let site = self.site.clone();
         let queues = self.queues.clone();
         let publisher = self.publisher.clone();
@@ -104,11 +103,11 @@ impl Consumer {
         };
         let work = async {
             if self.suspicious {
-                self.one_by_one(&lanes, alive).await?;
+                self.one_by_one(&sources, alive).await?;
                 self.suspicious = false;
                 info!("nothing unreadable came any more: taking many messages at once again");
             }
-            self.stream(&mut lanes, alive).await
+            self.stream(&mut sources, alive).await
         };
         let ended = tokio::select! {
             error = failed => Err(error),
@@ -117,20 +116,20 @@ impl Consumer {
             () = stop.cancelled() => Ok(()),
         };
         if ended.is_ok() {
-            // A clean end: what is settled is written, then the channel's closing returns the rest to its lane.
-            for lane in &lanes {
-                let _ = timeout(CLOSE_LIMIT, lane.flush()).await;
+            // A clean end: what is settled is written, then the channel's closing returns the rest to its queue.
+            for source in &sources {
+                let _ = timeout(CLOSE_LIMIT, source.flush()).await;
             }
         }
         ended
     }
 
-    /// The ordinary way: a consumer a lane.
-    async fn stream(&mut self, lanes: &mut [LaneSession; 2], alive: &Arc<AtomicBool>) -> Result<(), lapin::Error> {
+    /// The ordinary way: a consumer a source.
+    async fn stream(&mut self, sources: &mut [SourceSession; 3], alive: &Arc<AtomicBool>) -> Result<(), lapin::Error> {
         let mut appetite = self.appetite.clone();
         appetite.mark_changed();
         loop {
-            let [normal, bulk] = lanes;
+            let [normal, bulk, track] = sources;
             let delivered = tokio::select! {
                 biased;
                 changed = appetite.changed() => {
@@ -142,26 +141,27 @@ impl Consumer {
                     if wanted != Appetite::Nothing {
                         self.taking.send_replace(wanted);
                     }
-                    for (lane, out) in lanes.iter_mut().zip(&self.lanes) {
-                        lane.follow(wanted, out, alive).await?;
+                    for (source, out) in sources.iter_mut().zip(&self.sources) {
+                        source.follow(wanted, out, alive).await?;
                     }
                     self.taking.send_replace(wanted);
                     continue;
                 }
-                delivered = normal.next() => (normal, delivered, &self.lanes[0]),
-                delivered = bulk.next() => (bulk, delivered, &self.lanes[1]),
+                delivered = normal.next() => (normal, delivered, &self.sources[0]),
+                delivered = bulk.next() => (bulk, delivered, &self.sources[1]),
+                delivered = track.next() => (track, delivered, &self.sources[2]),
             };
-            let (lane, delivered, out) = delivered;
-            lane.hand_on(delivered?, out, alive, None);
+            let (source, delivered, out) = delivered;
+            source.hand_on(delivered?, out, alive, None);
         }
     }
 
     /// The careful way, after a message that lapin could not read: fetch one, wait until it is settled, fetch the next.
     /// What could be read is worked on as ever; the culprit ends the session with nothing else in our hands. Returns
-    /// when of each lane as many were read as were in danger, or when there were no more for a while.
-    async fn one_by_one(&self, lanes: &[LaneSession; 2], alive: &Arc<AtomicBool>) -> Result<(), lapin::Error> {
+    /// when of each source as many were read as were in danger, or when there were no more for a while.
+    async fn one_by_one(&self, sources: &[SourceSession; 3], alive: &Arc<AtomicBool>) -> Result<(), lapin::Error> {
         let mut appetite = self.appetite.clone();
-        let mut read = [0_u32; 2];
+        let mut read = [0_u32; 3];
         let mut quiet = Duration::ZERO;
         loop {
             let wanted = *appetite.borrow_and_update();
@@ -172,21 +172,21 @@ impl Consumer {
                 }
                 continue;
             }
-            let in_danger = Lane::ALL.map(|lane| u32::from(wanted.of(lane)));
-            if (0..read.len()).all(|lane| read[lane] > in_danger[lane]) || quiet >= QUIET {
+            let in_danger = Source::ALL.map(|source| u32::from(wanted.of(source)));
+            if (0..read.len()).all(|source| read[source] > in_danger[source]) || quiet >= QUIET {
                 return Ok(());
             }
             let mut found = false;
-            // In turn, and neither further than it was in danger: the other lane's neighbours, counted once more for each
+            // In turn, and neither further than it was in danger: the other sources' neighbours, counted once more for each
             // culprit of this one, would pass for what kills workers.
-            let mut order = [0, 1];
-            order.sort_by_key(|lane| read[*lane]);
-            let dangerous = |lane: &usize| in_danger[*lane] > 0 && read[*lane] <= in_danger[*lane];
+            let mut order = [0, 1, 2];
+            order.sort_by_key(|source| read[*source]);
+            let dangerous = |source: &usize| in_danger[*source] > 0 && read[*source] <= in_danger[*source];
             for index in order.into_iter().filter(dangerous) {
-                let (lane, out) = (&lanes[index], &self.lanes[index]);
+                let (source, out) = (&sources[index], &self.sources[index]);
                 // Told before the fetch: what it brings must not come to somebody who was told that nothing would.
-                self.taking.send_replace(Appetite::both(1));
-                if lane.fetch_one(out, alive).await? {
+                self.taking.send_replace(Appetite::all(1));
+                if source.fetch_one(out, alive).await? {
                     found = true;
                     read[index] += 1;
                     break;

@@ -14,10 +14,10 @@ mod convert;
 pub mod declare;
 mod follow;
 pub mod inspect;
-mod lane_session;
 mod monitor;
 mod publisher;
 mod results;
+mod source_session;
 mod stream;
 mod supervise;
 mod watcher;
@@ -98,6 +98,7 @@ impl Amqp {
     pub fn start(site: Arc<Site>) -> (Self, Intake) {
         let (normal_tx, normal_rx) = mpsc::unbounded_channel();
         let (bulk_tx, bulk_rx) = mpsc::unbounded_channel();
+        let (track_tx, track_rx) = mpsc::unbounded_channel();
         let (appetite_tx, appetite_rx) = watch::channel(Appetite::Nothing);
         let (taking_tx, taking_rx) = watch::channel(Appetite::Nothing);
         let (consuming_tx, consuming_rx) = watch::channel(Link::Down("not connected yet".to_owned()));
@@ -105,7 +106,7 @@ impl Amqp {
         let consuming = CancellationToken::new();
         let consumer = consumer::Consumer::new(
             site.clone(),
-            [normal_tx, bulk_tx],
+            [normal_tx, bulk_tx, track_tx],
             appetite_rx,
             taking_tx,
             consuming.clone(),
@@ -124,6 +125,7 @@ impl Amqp {
             amqp,
             Intake {
                 lanes: [normal_rx, bulk_rx],
+                track: track_rx,
                 appetite: appetite_tx,
                 taking: taking_rx,
             },
@@ -214,7 +216,7 @@ impl Amqp {
     }
 
     /// Closes the consuming connection (every settlement handed over before this call is written first), then the
-    /// publishing one. What is still unacknowledged goes back to its lane.
+    /// publishing one. What is still unacknowledged goes back to its queue.
     pub async fn stop(self) {
         if let Some(consuming) = &self.consuming {
             consuming.cancel();

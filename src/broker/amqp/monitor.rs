@@ -60,11 +60,12 @@ pub(super) async fn count(
     let single = [
         ("normal", names.lane(Lane::Normal)),
         ("bulk", names.lane(Lane::Bulk)),
+        ("track", names.track()),
         ("dead", names.dead()),
     ];
     loop {
         every.tick().await;
-        let mut messages = Vec::with_capacity(4);
+        let mut messages = Vec::with_capacity(single.len() + 1);
         let mut consumers = [None; 2];
         for (index, (label, queue)) in single.iter().enumerate() {
             let seen = look(connection, &mut channel, queue).await?;

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::ladder::Leg;
 use super::super::patience::within;
-use super::super::{BoxFuture, Destination, Link, Message, Publish, PublishError};
+use super::super::{BoxFuture, Destination, Link, Message, Publish, PublishError, Source};
 use super::batches::{Batches, Inbox, Request, Route, SUSPICIOUS};
 use super::supervise::{Ended, Session};
 use super::{Site, convert, declare};
@@ -25,7 +25,7 @@ const LAST_CONFIRMS: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Publisher {
     site: Arc<Site>,
-    outbox: mpsc::UnboundedSender<Request>,
+    outbox: mpsc::UnboundedSender<Box<Request>>,
     link: watch::Receiver<Link>,
 }
 
@@ -107,14 +107,8 @@ impl Publisher {
                 key: lane.as_str().to_owned(),
                 mandatory: true,
             },
-            Destination::Delay(lane, delay) => {
-                let leg = Leg::new(*delay);
-                Route {
-                    exchange: names.delay(leg.level()),
-                    key: leg.routing_key(lane.as_str()),
-                    mandatory: true,
-                }
-            }
+            Destination::Delay(lane, delay) => self.ladder(Leg::new(*delay), lane.as_str()),
+            Destination::Track(delay) => self.ladder(Leg::new(*delay), Source::Track.as_str()),
             Destination::Dead => Route {
                 exchange: names.dead(),
                 key: String::new(),
@@ -134,27 +128,31 @@ impl Publisher {
         }
     }
 
+    /// Through the ladder to the queue that is bound for this word.
+    fn ladder(&self, leg: Leg, due: &str) -> Route {
+        Route {
+            exchange: self.site.names.delay(leg.level()),
+            key: leg.routing_key(due),
+            mandatory: true,
+        }
+    }
+
     /// Sends a message through the ladder to the canary's queue.
     pub(super) async fn publish_canary(&self, message: Message, leg: Leg) -> Result<(), PublishError> {
-        let route = Route {
-            exchange: self.site.names.delay(leg.level()),
-            key: leg.routing_key("canary"),
-            mandatory: true,
-        };
-        self.send(route, message, SUSPICIOUS).await
+        self.send(self.ladder(leg, "canary"), message, SUSPICIOUS).await
     }
 
     /// Hands a message to the session, and waits for what comes of it.
     async fn send(&self, route: Route, message: Message, limit: Duration) -> Result<(), PublishError> {
         let properties = convert::to_amqp(&message.properties).map_err(PublishError::Invalid)?;
         let (reply, answer) = oneshot::channel();
-        let request = Request {
+        let request = Box::new(Request {
             route,
             body: message.body,
             properties,
             patient: limit >= SUSPICIOUS,
             reply,
-        };
+        });
         if self.outbox.send(request).is_err() {
             return Err(PublishError::Disconnected("shut down".to_owned()));
         }

@@ -1,4 +1,4 @@
-//! Takes what is due from the lanes, as the appetite says, and hands it on.
+//! Takes what is due from lanes and executions, as the appetite says, and hands it on.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -9,10 +9,9 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::super::{Appetite, Delivery, Hold, Settlement};
+use super::super::{Appetite, Delivery, Hold, Settlement, Source};
 use super::keeper::Order;
 use super::store::{Batch, now_ms};
-use crate::lane::Lane;
 
 /// The wall clock can be set; so nobody sleeps longer than this towards a time.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -46,24 +45,24 @@ impl Hold for Held {
     }
 }
 
-/// One lane, as its consumer sees it.
-struct LaneTap {
-    lane: Lane,
+/// One source, as its consumer sees it.
+struct Tap {
+    source: Source,
     out: mpsc::UnboundedSender<Delivery>,
     in_hand: Arc<AtomicUsize>,
     /// When there is more to be had; `None`: when somebody publishes.
     more_at: Option<i64>,
 }
 
-impl LaneTap {
+impl Tap {
     fn room(&self, appetite: Appetite) -> usize {
-        usize::from(appetite.of(self.lane)).saturating_sub(self.in_hand.load(Ordering::Acquire))
+        usize::from(appetite.of(self.source)).saturating_sub(self.in_hand.load(Ordering::Acquire))
     }
 }
 
-/// The consumer of both lanes.
+/// The consumer of all of them.
 pub(super) struct Consumer {
-    taps: [LaneTap; 2],
+    taps: [Tap; 3],
     appetite: watch::Receiver<Appetite>,
     taking: watch::Sender<Appetite>,
     news: Arc<Notify>,
@@ -72,21 +71,22 @@ pub(super) struct Consumer {
 
 impl Consumer {
     pub(super) fn new(
-        lanes: [mpsc::UnboundedSender<Delivery>; 2],
+        outs: [mpsc::UnboundedSender<Delivery>; 3],
         appetite: watch::Receiver<Appetite>,
         taking: watch::Sender<Appetite>,
         orders: Sender<Order>,
         news: Arc<Notify>,
     ) -> Self {
-        let [normal, bulk] = lanes;
-        let tap = |lane, out| LaneTap {
-            lane,
+        let [normal, bulk, track] = outs;
+        let [of_normal, of_bulk, of_track] = Source::ALL;
+        let tap = |source, out| Tap {
+            source,
             out,
             in_hand: Arc::default(),
             more_at: Some(0),
         };
         Self {
-            taps: [tap(Lane::Normal, normal), tap(Lane::Bulk, bulk)],
+            taps: [tap(of_normal, normal), tap(of_bulk, bulk), tap(of_track, track)],
             appetite,
             taking,
             news,
@@ -125,7 +125,7 @@ impl Consumer {
         self.taking.send_replace(Appetite::Nothing);
     }
 
-    /// Claims what there is room for, of each lane that has something.
+    /// Claims what there is room for, of each source that has something.
     async fn fill(&mut self, appetite: Appetite) {
         let now = now_ms();
         let mut claims = Vec::new();
@@ -136,7 +136,7 @@ impl Consumer {
             }
             let (reply, claimed) = oneshot::channel();
             let order = Order::Claim {
-                lane: tap.lane,
+                source: tap.source,
                 room,
                 reply,
             };
@@ -161,13 +161,7 @@ impl Consumer {
                 in_hand: tap.in_hand.clone(),
                 shared: self.shared.clone(),
             };
-            let delivery = Delivery::new(
-                claimed.message,
-                tap.lane,
-                claimed.redelivered,
-                claimed.returns,
-                Arc::new(hold),
-            );
+            let delivery = Delivery::new(claimed.message, claimed.redelivered, claimed.returns, Arc::new(hold));
             // Nobody listens any more only while the process ends; then the delivery's drop returns it.
             let _ = tap.out.send(delivery);
         }

@@ -64,6 +64,7 @@ pub(super) fn messages(counts: Option<Counts>) -> Vec<(&'static str, Option<u32>
     vec![
         ("normal", of(|c| c.lanes[0])),
         ("bulk", of(|c| c.lanes[1])),
+        ("track", of(|c| c.track)),
         ("dead", of(|c| c.dead)),
         ("delayed", of(|c| c.delayed)),
     ]

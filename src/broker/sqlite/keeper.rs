@@ -14,10 +14,9 @@ use std::time::{Duration, Instant};
 use rusqlite::ErrorCode;
 use tokio::sync::{Notify, oneshot, watch};
 
-use super::super::{Link, Message, PublishError, Settlement};
+use super::super::{Link, Message, PublishError, Settlement, Source};
 use super::lease::{self, Estate, Lease};
 use super::store::{Batch, Holder, OpenError, Queue, Store, Writing, now_ms};
-use crate::lane::Lane;
 
 /// How soon it is seen that another process has written something.
 const LOOK: Duration = Duration::from_millis(10);
@@ -85,7 +84,7 @@ pub(super) struct Parcel {
 pub(super) enum Order {
     Publish(Box<Parcel>),
     Claim {
-        lane: Lane,
+        source: Source,
         room: usize,
         reply: oneshot::Sender<Batch>,
     },
@@ -308,7 +307,7 @@ impl Keeper {
         for (order, done) in orders.into_iter().zip(done) {
             match (order, done) {
                 (Order::Publish(parcel), _) => {
-                    news |= matches!(parcel.place, Place::Queue(Queue::Lane(_), _));
+                    news |= matches!(parcel.place, Place::Queue(Queue::Source(_), _));
                     let _ = parcel.reply.send(Ok(()));
                 }
                 (Order::Claim { reply, .. }, Done::Claimed(batch)) => {
@@ -418,8 +417,8 @@ fn carry_out(writing: &Writing<'_>, order: &Order, holder: Option<i64>) -> Resul
             Place::Results(key) => writing.tell(key, &parcel.message)?,
             Place::Control => writing.command(&parcel.message)?,
         },
-        (Order::Claim { lane, room, .. }, Some(holder)) => {
-            return writing.claim(*lane, holder, *room).map(Done::Claimed);
+        (Order::Claim { source, room, .. }, Some(holder)) => {
+            return writing.claim(*source, holder, *room).map(Done::Claimed);
         }
         (Order::Settle { id, how }, Some(holder)) => match how {
             Settlement::Ack => writing.forget(*id, holder)?,

@@ -58,12 +58,13 @@ impl Sqlite {
     pub fn start(path: &Path, create: bool, keep: Duration) -> anyhow::Result<(Self, Intake)> {
         let (normal_tx, normal_rx) = mpsc::unbounded_channel();
         let (bulk_tx, bulk_rx) = mpsc::unbounded_channel();
+        let (track_tx, track_rx) = mpsc::unbounded_channel();
         let (appetite_tx, appetite_rx) = watch::channel(Appetite::Nothing);
         let (taking_tx, taking_rx) = watch::channel(Appetite::Nothing);
         let news = Arc::new(Notify::new());
         let mut sqlite = Self::open(path, create, keep, news.clone(), true)?;
         let consumer = consumer::Consumer::new(
-            [normal_tx, bulk_tx],
+            [normal_tx, bulk_tx, track_tx],
             appetite_rx,
             taking_tx,
             sqlite.orders.clone(),
@@ -81,6 +82,7 @@ impl Sqlite {
             sqlite,
             Intake {
                 lanes: [normal_rx, bulk_rx],
+                track: track_rx,
                 appetite: appetite_tx,
                 taking: taking_rx,
             },
@@ -198,7 +200,7 @@ impl Sqlite {
         self.observed.clone()
     }
 
-    /// Writes every settlement that was handed over before this call; what is still in hand goes back to its lane.
+    /// Writes every settlement that was handed over before this call; what is still in hand goes back to its queue.
     pub async fn stop(self) {
         self.consuming.cancel();
         let ended = async {

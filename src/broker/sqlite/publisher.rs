@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 
 use super::super::patience::within;
-use super::super::{BoxFuture, Destination, Link, Message, Publish, PublishError};
+use super::super::{BoxFuture, Destination, Link, Message, Publish, PublishError, Source};
 use super::keeper::{Mark, Order, Parcel, Place};
 use super::store::{Queue, due_ms};
 
@@ -63,8 +63,9 @@ impl Publisher {
 impl Publish for Publisher {
     fn publish(&self, to: Destination, message: Message, limit: Duration) -> BoxFuture<'_, Result<(), PublishError>> {
         let place = match to {
-            Destination::Lane(lane) => Place::Queue(Queue::Lane(lane), due_ms(Duration::ZERO)),
-            Destination::Delay(lane, delay) => Place::Queue(Queue::Lane(lane), due_ms(delay)),
+            Destination::Lane(lane) => Place::Queue(Queue::Source(Source::Lane(lane)), due_ms(Duration::ZERO)),
+            Destination::Delay(lane, delay) => Place::Queue(Queue::Source(Source::Lane(lane)), due_ms(delay)),
+            Destination::Track(delay) => Place::Queue(Queue::Source(Source::Track), due_ms(delay)),
             Destination::Dead => Place::Queue(Queue::Dead, due_ms(Duration::ZERO)),
             Destination::Control => Place::Control,
             Destination::Results(key) => Place::Results(key),

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, params};
 
+use super::super::Source;
 use super::super::message::{Message, Properties, Value};
 use super::super::topology::DELIVERY_LIMIT;
 use super::properties;
@@ -173,16 +174,17 @@ impl OpenError {
 /// Where a message waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Queue {
-    Lane(Lane),
+    Source(Source),
     Dead,
 }
 
 impl Queue {
     const fn number(self) -> i64 {
         match self {
-            Self::Lane(Lane::Normal) => 0,
-            Self::Lane(Lane::Bulk) => 1,
+            Self::Source(Source::Lane(Lane::Normal)) => 0,
+            Self::Source(Source::Lane(Lane::Bulk)) => 1,
             Self::Dead => 2,
+            Self::Source(Source::Track) => 3,
         }
     }
 }
@@ -208,6 +210,7 @@ pub(super) struct Batch {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Counts {
     pub(super) lanes: [u32; 2],
+    pub(super) track: u32,
     pub(super) delayed: u32,
     pub(super) dead: u32,
     /// In the hands of processes, living or not.
@@ -378,9 +381,13 @@ impl Store {
         const READY: &str = "SELECT count(*) FROM message WHERE holder IS NULL AND queue = ?1 AND due_ms <= ?2";
         const DELAYED: &str = "SELECT count(*) FROM message WHERE holder IS NULL AND queue = ?1 AND due_ms > ?2";
         let mut counts = Counts::default();
-        for (index, lane) in Lane::ALL.into_iter().enumerate() {
-            let queue = Queue::Lane(lane).number();
-            counts.lanes[index] = count(READY, queue)?;
+        for source in Source::ALL {
+            let queue = Queue::Source(source).number();
+            let ready = count(READY, queue)?;
+            match source {
+                Source::Lane(lane) => counts.lanes[lane as usize] = ready,
+                Source::Track => counts.track = ready,
+            }
             counts.delayed += count(DELAYED, queue)?;
         }
         counts.dead = count(READY, Queue::Dead.number())?;
@@ -526,9 +533,9 @@ impl Writing<'_> {
         Ok(())
     }
 
-    /// Takes up to `room` messages of a lane that are due, the longest due first.
-    pub(super) fn claim(&self, lane: Lane, holder: i64, room: usize) -> Result<Batch, rusqlite::Error> {
-        let (queue, now) = (Queue::Lane(lane).number(), now_ms());
+    /// Takes up to `room` messages of a source that are due, the longest due first.
+    pub(super) fn claim(&self, source: Source, holder: i64, room: usize) -> Result<Batch, rusqlite::Error> {
+        let (queue, now) = (Queue::Source(source).number(), now_ms());
         let mut batch = Batch::default();
         let mut bytes = 0;
         let mut select = self.tx.prepare_cached(
@@ -592,10 +599,13 @@ impl Writing<'_> {
             .prepare_cached("SELECT queue, properties FROM message WHERE id = ?1")?
             .query_row(params![id], |row| Ok((row.get(0)?, row.get(1)?)))?;
         let mut properties = decode(&encoded);
-        let lane = if queue == 0 { Lane::Normal } else { Lane::Bulk };
+        let from = Source::ALL
+            .into_iter()
+            .find(|source| Queue::Source(*source).number() == queue);
+        let from = from.map_or("-", Source::as_str);
         for (name, value) in [
             ("x-first-death-reason", "delivery_limit"),
-            ("x-first-death-queue", lane.as_str()),
+            ("x-first-death-queue", from),
         ] {
             properties.headers.0.push((name.to_owned(), Value::from(value)));
         }

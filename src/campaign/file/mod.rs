@@ -53,6 +53,8 @@ pub struct CampaignFile {
     pub flow_column: Option<String>,
     /// The column that tells rows apart.
     pub key: Option<String>,
+    /// Hold each row's inputs against what its flow asks for.
+    pub check_inputs: Option<bool>,
     /// Bad rows do not keep the good ones from being launched.
     pub skip_bad: Option<bool>,
     /// Launches in a time, evenly.
@@ -106,6 +108,7 @@ impl CampaignFile {
             flow_id: flags.flow_id.or(self.flow_id.filter(|_| !flow)),
             flow_column: flags.flow_column.or(self.flow_column.filter(|_| !flow)),
             key: flags.key.or(self.key),
+            check_inputs: flags.check_inputs.or(self.check_inputs),
             skip_bad: flags.skip_bad.or(self.skip_bad),
             pace: flags.pace.or(self.pace.filter(|_| !stagger)),
             waves: flags.waves.or(self.waves.filter(|_| !stagger)),

@@ -38,6 +38,7 @@ settings! {
     flow_id: "The flow to launch.", "\"5f4e9a4e-3c0a-4c63-9a0f-0f7f8f1d2c3b\"";
     flow_column: "Or the column with each row's flow.", "\"flow\"";
     key: "The column that tells rows apart; without one the line does.", "\"customer_id\"";
+    check_inputs: "Hold each row's inputs against what its flow asks for, where the API says it.", "true";
     skip_bad: "Launch the good rows although some are bad.", "false";
     pace: "Launches in a time, evenly. Pace, waves and ramp exclude each other.", "\"120/min\"";
     waves: "So many at once, each so often.", "\"500/10m\"";

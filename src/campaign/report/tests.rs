@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use super::super::journal::{NewRow, NewRun, Told};
+use super::super::journal::{NewRow, NewRun, Sending, Told};
 use super::*;
 
 const FLOW_ID: &str = "5f4e9a4e-3c0a-4c63-9a0f-0f7f8f1d2c3b";
@@ -37,6 +37,13 @@ impl Rig {
             })
         });
         let run = journal.begin(&run, rows).unwrap();
+        let sending = dead.iter().map(|line| Sending {
+            line: *line,
+            expires: None,
+            window: false,
+            track: false,
+        });
+        journal.sending(run, &sending.collect::<Vec<_>>()).unwrap();
         let told: Vec<_> = dead.iter().map(|line| told(*line)).collect();
         journal.take_in(run, &told, 1).unwrap();
         let run = journal.latest("spring").unwrap().unwrap();

@@ -26,14 +26,14 @@ pub(super) fn told(campaign: &str, run: u32, record: ResultRecord) -> Option<Tol
         (ResultOutcome::Dead, _) => RowState::Dead,
     };
     let error = record.error.map(|error| error.message);
-    // The end of an execution has the API's own word for it; a launch needs no reason.
-    let end = record.state.filter(|_| state != RowState::Launched);
+    // How an execution failed is said in the API's own word.
+    let word = record.state.filter(|_| state == RowState::Failed);
     Some(Told {
         key: key.to_owned(),
         state,
         execution_id: record.execution_id,
         attempts: record.attempts,
-        reason: record.reason.map(|reason| reason.as_str().to_owned()).or(end),
+        reason: record.reason.map(|reason| reason.as_str().to_owned()).or(word),
         error,
         finished: record.finished_at,
     })

@@ -82,7 +82,7 @@ impl Mapping {
 }
 
 /// Which column was probably meant, else which there are.
-pub(super) fn advice(wanted: &str, columns: &[String]) -> String {
+pub(in crate::campaign) fn advice(wanted: &str, columns: &[String]) -> String {
     const SHOWN: usize = 20;
     let wanted = clip(wanted).to_lowercase();
     let close = |column: &str| strsim::jaro_winkler(&wanted, &clip(column).to_lowercase());

@@ -43,6 +43,7 @@ mod text;
 pub use bad::{BadRow, SourceError};
 pub use cell::Kind;
 pub use detect::{Format, Layout, parse_delimiter, parse_encoding};
+pub(in crate::campaign) use mapping::advice;
 pub use mapping::{Flow, Mapped, Mapping};
 pub use open::Source;
 pub use plan::{FRAME_BYTES, MAX_KEY_BYTES};

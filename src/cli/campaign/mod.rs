@@ -1,6 +1,7 @@
 //! `flowlaunch campaign`: many launches from a list.
 
 mod control;
+mod inputs;
 mod journal;
 mod list;
 mod plan;

@@ -10,6 +10,7 @@ use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
+use super::inputs::Reader;
 use super::rejects::keep_rejects;
 use super::settings::{Flags, Settings};
 use super::usage;
@@ -56,26 +57,30 @@ pub(super) struct Args {
 
 pub(super) async fn run(config: Config, args: Args, stop: CancellationToken) -> Result<(), Failed> {
     // On a thread of its own: a read of the standard input, or of a file of millions, must not keep a signal waiting.
-    let reading = tokio::task::spawn_blocking(move || make(&config, &args));
+    let until = stop.clone();
+    let reading = tokio::task::spawn_blocking(move || make(&config, &args, &until));
     match stop.run_until_cancelled(reading).await {
         Some(planned) => planned.context("the plan died")?,
         None => Err(Failed::Work(anyhow!("interrupted: nothing was planned"))),
     }
 }
 
-fn make(config: &Config, args: &Args) -> Result<(), Failed> {
+fn make(config: &Config, args: &Args, stop: &CancellationToken) -> Result<(), Failed> {
     let Settings {
         file,
         name: campaign,
         rows,
         constants,
     } = args.flags.settings()?;
+    let reader = Reader::new(config, &file, stop)?;
     let source = Source::open(&rows).map_err(usage)?;
     let mut rejects = tempfile::tempfile().context("cannot make a temporary file for the rejects")?;
     let limit = config.limits.rate.per_window(Duration::from_secs(1));
-    let plan = plan(&file, &source, constants, &rejects, limit, Timestamp::now()).map_err(|error| match error {
+    let now = Timestamp::now();
+    let flows = &|ids: &_| reader.read(ids);
+    let plan = plan(&file, &source, constants, &rejects, limit, flows, now).map_err(|error| match error {
         PlanError::Setting(_) | PlanError::Zone(_) => usage(error),
-        PlanError::Source(SourceError::Rejects(_)) => Failed::Work(error.into()),
+        PlanError::Flows(_) | PlanError::Source(SourceError::Rejects(_)) => Failed::Work(error.into()),
         PlanError::Source(_) => usage(error),
     })?;
     let found = plan.summary.bad + plan.summary.repeated;

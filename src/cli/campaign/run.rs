@@ -11,6 +11,7 @@ use serde_json::json;
 use tokio::time::interval;
 use tokio_util::sync::CancellationToken;
 
+use super::inputs::Reader;
 use super::rejects::keep_rejects;
 use super::screen::Screen;
 use super::settings::{Flags, Settings};
@@ -89,9 +90,9 @@ pub(super) async fn run(config: Config, args: Args, stop: CancellationToken) -> 
     let name = settings.name.clone();
     let wanted = (args.again, args.first, args.rejects.clone());
     let config = Arc::new(config);
-    let limits = config.clone();
+    let (limits, until) = (config.clone(), stop.clone());
     // On a thread of its own: a file of millions must not keep a signal waiting.
-    let reading = tokio::task::spawn_blocking(move || read(&limits, settings, wanted));
+    let reading = tokio::task::spawn_blocking(move || read(&limits, settings, wanted, &until));
     let Some(begun) = stop.run_until_cancelled(reading).await else {
         told::hint("interrupted: nothing was published");
         return Ok(());
@@ -142,6 +143,7 @@ fn read(
     config: &Config,
     settings: Settings,
     (again, first, rejects): (bool, Option<u64>, Option<PathBuf>),
+    stop: &CancellationToken,
 ) -> Result<Begun, Failed> {
     let Settings {
         file,
@@ -149,6 +151,7 @@ fn read(
         rows,
         constants,
     } = settings;
+    let reader = Reader::new(config, &file, stop)?;
     let mut bad = tempfile::tempfile().context("cannot make a temporary file for the rejects")?;
     let order = Order {
         file: &file,
@@ -160,7 +163,7 @@ fn read(
         on_unknown: config.retry.on_unknown,
         limit: config.limits.rate.per_window(Duration::from_secs(1)),
     };
-    let begun = begin(order, || Source::open(&rows), &bad);
+    let begun = begin(order, || Source::open(&rows), &|ids| reader.read(ids), &bad);
     let found = match &begun {
         Ok(begun) => begun.plan.as_ref().map(|plan| &plan.summary),
         Err(BeginError::Bad(summary) | BeginError::Empty(summary)) => Some(summary),
@@ -187,7 +190,9 @@ fn read(
         | BeginError::Lock(_)
         | BeginError::Open(_)
         | BeginError::Journal(_)
-        | BeginError::Plan(PlanError::Source(SourceError::Rejects(_))) => Failed::Work(error.into()),
+        | BeginError::Plan(PlanError::Flows(_) | PlanError::Source(SourceError::Rejects(_))) => {
+            Failed::Work(error.into())
+        }
         BeginError::Plan(_) | BeginError::Changed { .. } | BeginError::Otherwise { .. } | BeginError::Over { .. } => {
             usage(error)
         }

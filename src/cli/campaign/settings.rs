@@ -69,6 +69,10 @@ pub(super) struct Flags {
     #[arg(long, value_name = "COLUMN")]
     key: Option<String>,
 
+    /// Hold each row's inputs against what its flow asks for, where the API says it; needs architect:flow:view.
+    #[arg(long)]
+    check_inputs: bool,
+
     /// Go without the rows that are bad, if there are any.
     #[arg(long)]
     skip_bad: bool,
@@ -189,6 +193,7 @@ impl Flags {
             flow_id: self.flow_id.clone(),
             flow_column: self.flow_column.clone(),
             key: self.key.clone(),
+            check_inputs: self.check_inputs.then_some(true),
             skip_bad: self.skip_bad.then_some(true),
             pace: self.pace.clone(),
             waves: self.waves.clone(),

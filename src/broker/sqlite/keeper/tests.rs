@@ -6,6 +6,7 @@ use bytes::Bytes;
 use super::super::super::{Destination, Publish as _};
 use super::super::publisher::Publisher;
 use super::*;
+use crate::lane::Lane;
 
 /// A keeper at work on a file, without a consumer.
 struct Rig {

@@ -26,12 +26,14 @@ impl Rig {
         };
         let put = self
             .store
-            .commit(|writing| writing.put(Queue::Lane(lane), due_ms, &message));
+            .commit(|writing| writing.put(Queue::Source(Source::Lane(lane)), due_ms, &message));
         put.unwrap();
     }
 
     fn claim(&mut self, lane: Lane, holder: i64, room: usize) -> Batch {
-        self.store.commit(|writing| writing.claim(lane, holder, room)).unwrap()
+        self.store
+            .commit(|writing| writing.claim(Source::Lane(lane), holder, room))
+            .unwrap()
     }
 }
 

@@ -1,4 +1,4 @@
-//! One lane in one session: its channel, its consumer, and the way back for settlements.
+//! One source in one session: its channel, its consumer, and the way back for settlements.
 
 use std::io;
 use std::sync::Arc;
@@ -12,13 +12,13 @@ use lapin::{Channel, Connection};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 
-use super::super::{Appetite, Delivery, Hold, Lane, Settlement};
+use super::super::{Appetite, Delivery, Hold, Settlement, Source};
 use super::ack::{self, Order};
 use super::{Site, convert};
 
-/// One lane in one session.
-pub(super) struct LaneSession {
-    lane: Lane,
+/// One source in one session.
+pub(super) struct SourceSession {
+    source: Source,
     queue: String,
     channel: Channel,
     orders: mpsc::UnboundedSender<Order>,
@@ -49,27 +49,27 @@ impl Hold for Tag {
     }
 }
 
-impl LaneSession {
+impl SourceSession {
     pub(super) async fn open(
         connection: &Connection,
-        lane: Lane,
+        source: Source,
         site: &Site,
         ackers: &TaskTracker,
     ) -> Result<Self, lapin::Error> {
         let channel = connection.create_channel().await?;
-        let (orders, inbox) = mpsc::unbounded_channel();
+        let (orders, settlements) = mpsc::unbounded_channel();
         // An error while writing ends the connection, which the session's own loop sees.
         ackers.spawn({
             let channel = channel.clone();
             async move {
-                if let Err(error) = ack::run(channel, inbox).await {
-                    tracing::debug!(%lane, %error, "settlements can no longer be written: the session is ending");
+                if let Err(error) = ack::run(channel, settlements).await {
+                    tracing::debug!(%source, %error, "settlements can no longer be written: the session is ending");
                 }
             }
         });
         Ok(Self {
-            lane,
-            queue: site.names.lane(lane),
+            source,
+            queue: site.names.source(source),
             channel,
             orders,
             consumer: None,
@@ -84,7 +84,7 @@ impl LaneSession {
         out: &mpsc::UnboundedSender<Delivery>,
         alive: &Arc<AtomicBool>,
     ) -> Result<(), lapin::Error> {
-        let wanted = wanted.of(self.lane);
+        let wanted = wanted.of(self.source);
         if wanted == self.prefetch {
             return Ok(());
         }
@@ -101,7 +101,7 @@ impl LaneSession {
         // A prefetch of 0 would mean without a limit.
         if wanted > 0 {
             self.channel.basic_qos(wanted, BasicQosOptions::default()).await?;
-            let tag = format!("flowlaunch-{}-{}", self.lane, uuid::Uuid::new_v4());
+            let tag = format!("flowlaunch-{}-{}", self.source, uuid::Uuid::new_v4());
             let options = BasicConsumeOptions::default();
             let consumer = self
                 .channel
@@ -172,13 +172,7 @@ impl LaneSession {
             settled,
         };
         // Nobody listens any more only while the process ends; then the delivery's drop returns it.
-        let _ = out.send(Delivery::new(
-            message,
-            self.lane,
-            delivered.redelivered,
-            count,
-            Arc::new(hold),
-        ));
+        let _ = out.send(Delivery::new(message, delivered.redelivered, count, Arc::new(hold)));
     }
 }
 
