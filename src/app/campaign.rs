@@ -1,23 +1,24 @@
 //! A campaign's runner with all that it needs; with the embedded broker a worker of its own too.
 
+mod inside;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::anyhow;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{Assembled, broker, kind};
+use self::inside::{Known, Place};
+use super::{broker, kind};
 use crate::admin::{self, Admin, Health, Readiness};
 use crate::broker::client::{Broker, Client};
-use crate::broker::sqlite::Sqlite;
 use crate::broker::{Followed, Publish};
 use crate::campaign::begin::Begun;
 use crate::campaign::journal::{Hold, RowState};
@@ -25,9 +26,7 @@ use crate::campaign::run::{Desk, Ended, Ports, Progress, Runner};
 use crate::config::Config;
 use crate::control::Control;
 use crate::metrics::{CampaignRows, Exporter, Metrics};
-use crate::worker::Drained;
 use crate::worker::follow::follow;
-use crate::worker::health::WorkerHealth;
 
 /// Results before a run began are not its own; clocks of several machines differ by less than this.
 const BEFORE: i64 = 300;
@@ -55,6 +54,8 @@ pub enum Launcher {
     Here,
     /// Workers elsewhere.
     Elsewhere,
+    /// Another worker, and when there is none any more one in this process.
+    InTurn,
 }
 
 /// A campaign that is run.
@@ -66,20 +67,14 @@ pub struct Campaign {
     control: Control,
     followed: tokio::sync::mpsc::UnboundedReceiver<Followed>,
     publisher: Arc<dyn Publish>,
-    worker: Option<Inside>,
+    worker: Option<Place>,
+    health: Known,
     rows: CampaignRows,
     exporter: Exporter,
     admin: Option<Admin>,
     closing: CancellationToken,
     /// Nobody else runs it meanwhile.
     _hold: Hold,
-}
-
-/// The worker in this process.
-struct Inside {
-    health: Arc<WorkerHealth>,
-    stop: CancellationToken,
-    running: JoinHandle<anyhow::Result<Drained>>,
 }
 
 /// Finds what keeps a campaign from being run, before its rows are read.
@@ -106,7 +101,7 @@ impl Campaign {
     ///
     /// # Errors
     /// When the broker or the API's settings are no good, or a port is in use.
-    pub async fn start(config: &Config, begun: Begun, options: &Options) -> anyhow::Result<Self> {
+    pub async fn start(config: &Arc<Config>, begun: Begun, options: &Options) -> anyhow::Result<Self> {
         let broker = broker(config)?;
         let admin = match options.listen {
             Some(listen) => Some(Admin::bind(&admin::Settings { listen }).await?),
@@ -116,12 +111,16 @@ impl Campaign {
         let run = begun.desk.run().clone();
         let states = RowState::ALL.into_iter().map(RowState::as_str);
         let (metrics, rows, exporter) = Metrics::with_campaign(kind(&broker), &run.name, states);
-        let worker = match &broker {
-            Broker::Embedded { path, .. } if !options.no_worker && !consumed(path)? => {
-                Some(Inside::start(config, Arc::new(metrics)).await?)
+        let health = Known::new(OnceLock::new());
+        let mut worker = match &broker {
+            Broker::Embedded { path, .. } if !options.no_worker => {
+                Some(Place::new(path, config.clone(), Arc::new(metrics), health.clone()))
             }
             Broker::Embedded { .. } | Broker::RabbitMq(_) => None,
         };
+        if let Some(worker) = &mut worker {
+            worker.fill().await?;
+        }
         let client = broker.publisher_only()?;
         client.watch_queues();
         let since = u64::try_from(run.created.as_second() - BEFORE).ok();
@@ -140,16 +139,17 @@ impl Campaign {
         Ok(Self {
             progress: runner.progress(),
             runner,
-            launcher: if worker.is_some() {
-                Launcher::Here
-            } else {
-                Launcher::Elsewhere
+            launcher: match &worker {
+                Some(worker) if worker.is_taken() => Launcher::Here,
+                Some(_) => Launcher::InTurn,
+                None => Launcher::Elsewhere,
             },
             control,
             followed: client.follow(),
             publisher: client.publisher(),
             client,
             worker,
+            health,
             rows,
             exporter,
             admin,
@@ -170,9 +170,9 @@ impl Campaign {
 
     /// What keeps the worker in this process from launching, if anything does.
     pub fn standing(&self) -> Arc<dyn Fn() -> Option<String> + Send + Sync> {
-        let health = self.worker.as_ref().map(|worker| worker.health.clone());
+        let health = self.health.clone();
         Arc::new(move || {
-            let standing = health.as_ref()?.standing();
+            let standing = health.get()?.standing();
             // Pauses are the runner's own business; others' are none of it.
             let passes = standing.reason == WORKING || standing.reason.starts_with(PAUSED);
             (!standing.ready || !passes).then_some(standing.reason)
@@ -201,7 +201,7 @@ impl Campaign {
     pub async fn run(&mut self, stop: &CancellationToken) -> anyhow::Result<Ended> {
         let reported = Arc::new(Reported {
             progress: self.progress.clone(),
-            worker: self.worker.as_ref().map(|worker| worker.health.clone()),
+            worker: self.health.clone(),
         });
         if let Some(admin) = self.admin.take() {
             let served = admin.serve(reported, self.exporter.clone(), self.closing.clone());
@@ -221,7 +221,7 @@ impl Campaign {
         };
         let worker = async {
             match &mut self.worker {
-                Some(worker) => (&mut worker.running).await,
+                Some(worker) => worker.keep().await,
                 None => std::future::pending().await,
             }
         };
@@ -230,10 +230,7 @@ impl Campaign {
             () = follow(&*self.publisher, &self.control, &mut self.followed) => Err(anyhow!("control is not followed any more")),
             () = admin::upkeep(self.exporter.clone()) => Err(anyhow!("the metrics are not kept any more")),
             () = counting => Err(anyhow!("the rows are not counted any more")),
-            died = worker => match died.context("the worker died")? {
-                Ok(_) => Err(anyhow!("the worker in this process has ended")),
-                Err(error) => Err(error),
-            },
+            died = worker => Err(died),
         }
     }
 
@@ -243,11 +240,8 @@ impl Campaign {
     /// When the worker died.
     pub async fn stop(self) -> anyhow::Result<()> {
         let ended = match self.worker {
-            Some(worker) if !worker.running.is_finished() => {
-                worker.stop.cancel();
-                worker.running.await.context("the worker died")?.map(drop)
-            }
-            Some(_) | None => Ok(()),
+            Some(worker) => worker.stop().await,
+            None => Ok(()),
         };
         self.client.stop().await;
         self.closing.cancel();
@@ -255,28 +249,10 @@ impl Campaign {
     }
 }
 
-/// Whether a worker is there already: two would have twice the limit.
-fn consumed(path: &std::path::Path) -> anyhow::Result<bool> {
-    let consumers = Sqlite::inspect(path)?.consumers;
-    Ok(consumers.iter().flatten().any(|consumers| *consumers > 0))
-}
-
-impl Inside {
-    async fn start(config: &Config, metrics: Arc<Metrics>) -> anyhow::Result<Self> {
-        let stop = CancellationToken::new();
-        let assembled = Assembled::with(config, stop.clone(), metrics, None).await?;
-        Ok(Self {
-            health: assembled.health.clone(),
-            running: TaskTracker::new().spawn(assembled.run()),
-            stop,
-        })
-    }
-}
-
 /// The campaign, as the admin listener sees it.
 struct Reported {
     progress: watch::Receiver<Progress>,
-    worker: Option<Arc<WorkerHealth>>,
+    worker: Known,
 }
 
 impl Health for Reported {
@@ -290,9 +266,7 @@ impl Health for Reported {
     }
 
     fn heartbeat(&self) -> Instant {
-        self.worker
-            .as_ref()
-            .map_or_else(Instant::now, |worker| worker.heartbeat())
+        self.worker.get().map_or_else(Instant::now, |worker| worker.heartbeat())
     }
 
     fn status(&self) -> Value {
@@ -305,12 +279,12 @@ impl Health for Reported {
             "reason": progress.reason,
             "trouble": progress.trouble,
             "rows": rows.into_iter().collect::<serde_json::Map<_, _>>(),
-            "worker": self.worker.as_ref().map(|worker| worker.status()),
+            "worker": self.worker.get().map(|worker| worker.status()),
         })
     }
 
     fn refresh(&self) {
-        if let Some(worker) = &self.worker {
+        if let Some(worker) = self.worker.get() {
             worker.refresh();
         }
     }

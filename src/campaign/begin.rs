@@ -14,7 +14,7 @@ use super::journal::{Hold, Journal, JournalError, Loaded, NewRow, NewRun, OpenEr
 use super::plan::{self, Plan, PlanError};
 use super::run::{Desk, Terms};
 use super::schedule;
-use super::source::{Entry, Source, SourceError};
+use super::source::{Entry, Source, SourceError, Summary};
 use crate::job::OnUnknown;
 use crate::lane::Lane;
 
@@ -72,11 +72,14 @@ pub enum BeginError {
     #[error(transparent)]
     Plan(#[from] PlanError),
     /// Some rows are bad.
-    #[error("{0} rows cannot be launched: mend them, or leave them out with --skip-bad; nothing was published")]
-    Bad(u64),
+    #[error(
+        "{} cannot be launched: mend what is wrong, or go without with --skip-bad; nothing was published",
+        so_many(.0.bad)
+    )]
+    Bad(Summary),
     /// There is not one row to launch.
     #[error("there is no row to launch")]
-    Empty,
+    Empty(Summary),
     /// Another file.
     #[error(
         "campaign {name} was begun with other rows ({source_name}, run {run}): a row that was launched must not be taken for \
@@ -232,10 +235,10 @@ fn read(
     let now = Timestamp::now();
     let plan = plan::plan(order.file, source, constants(), rejects, order.limit, flows, now)?;
     if plan.summary.bad > 0 && order.file.skip_bad != Some(true) {
-        return Err(BeginError::Bad(plan.summary.bad));
+        return Err(BeginError::Bad(plan.summary));
     }
     if plan.summary.rows == 0 {
-        return Err(BeginError::Empty);
+        return Err(BeginError::Empty(plan.summary));
     }
     let mapping = Arc::new(order.file.mapping(constants()).map_err(PlanError::Setting)?);
     let layout = order.file.layout().map_err(PlanError::Setting)?;
@@ -270,7 +273,12 @@ fn read(
     };
     let id = journal.begin(&new, loaded)?;
     let run = journal.latest(order.name)?.filter(|run| run.id == id);
-    Ok((run.ok_or(BeginError::Empty)?, plan))
+    Ok((run.ok_or_else(|| BeginError::Empty(plan.summary.clone()))?, plan))
+}
+
+/// So many, in words.
+pub fn so_many(count: u64) -> String {
+    format!("{count} {}", if count == 1 { "row" } else { "rows" })
 }
 
 fn unfit(line: u64, reason: &'static str, error: String) -> Loaded {

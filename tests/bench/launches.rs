@@ -13,6 +13,7 @@
 )]
 
 mod bare;
+mod campaign;
 #[path = "../common/mod.rs"]
 mod common;
 mod stub;
@@ -47,6 +48,9 @@ async fn all(wanted: &str) {
     let wants = |name: &str| name.contains(wanted);
     if wants("embedded") {
         embedded().await;
+    }
+    if wants("campaign") {
+        campaign::run().await;
     }
     if !["throughput", "latency", "quota", "memory"].into_iter().any(wants) {
         return;

@@ -6,9 +6,12 @@
     reason = "a test stops at what it did not expect, and shows what it measured"
 )]
 
+mod begin;
 #[path = "../common/mod.rs"]
 mod common;
 mod control;
 mod follow;
+mod hostile;
 mod kills;
+mod million;
 mod stage;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -143,11 +144,15 @@ impl Stage {
                 "--flow-id",
                 FLOW,
             ])
-            .args(args)
-            .current_dir(self.dir.path());
-        let output = self.dir.path().join("campaign.log");
+            .args(args);
+        self.start("campaign", &mut command)
+    }
+
+    /// Any command in the folder, to be watched; what it says goes to the end of NAME.log.
+    pub(crate) fn start(&self, name: &str, command: &mut Command) -> Campaign {
+        let output = self.dir.path().join(format!("{name}.log"));
         Campaign {
-            process: Process::spawn("flowlaunch campaign run", &mut command, &output),
+            process: Process::spawn(name, command.current_dir(self.dir.path()), &output),
             output,
         }
     }

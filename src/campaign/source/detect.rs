@@ -75,8 +75,9 @@ pub(super) fn refuse_binary(sample: &[u8]) -> Result<(), Trouble> {
     }
     match sample.iter().position(|byte| *byte == 0) {
         Some(at) => Trouble::unfit(format!(
-            "is not text (a zero byte stands behind {at} others); a file in UTF-16 without a byte-order mark is read with \
-             --encoding utf-16le or utf-16be"
+            "is not text (line {} has a zero byte in it); a file in UTF-16 without a byte-order mark is read with \
+             --encoding utf-16le or utf-16be",
+            1 + sample[..at].iter().filter(|byte| **byte == b'\n').count()
         )),
         None => Ok(()),
     }

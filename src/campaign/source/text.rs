@@ -167,6 +167,9 @@ impl<R: Read> Read for Transcoding<R> {
 
 /// A cell or line as text, or what is wrong with it.
 pub(super) fn checked<'a>(bytes: &'a [u8], encoding: &'static Encoding) -> Result<&'a str, String> {
+    if bytes.contains(&0) {
+        return Err("has a zero byte in it: no text has one".to_owned());
+    }
     str::from_utf8(bytes).map_err(|error| {
         let place = 1 + String::from_utf8_lossy(&bytes[..error.valid_up_to()]).chars().count();
         let advice = if encoding == UTF_8 {

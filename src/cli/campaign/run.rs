@@ -17,7 +17,7 @@ use super::screen::Screen;
 use super::settings::{Flags, Settings};
 use super::usage;
 use crate::app::campaign::{self as app, Campaign, Launcher, Options};
-use crate::campaign::begin::{BeginError, Begun, Order, begin};
+use crate::campaign::begin::{BeginError, Begun, Order, begin, so_many};
 use crate::campaign::journal::{Counts, JournalError, Row, RowState, Run, RunState};
 use crate::campaign::plan::PlanError;
 use crate::campaign::run::Ended;
@@ -30,6 +30,8 @@ use crate::units;
 const LOOK: Duration = Duration::from_millis(250);
 /// First rows that are shown; the report has all.
 const SHOWN: usize = 20;
+/// Bad rows that are shown; the rejects have all.
+const BAD_SHOWN: usize = 5;
 
 /// Arguments of `flowlaunch campaign run`.
 #[derive(clap::Args, Debug)]
@@ -110,6 +112,7 @@ pub(super) async fn run(config: Config, args: Args, stop: CancellationToken) -> 
     match campaign.launcher() {
         Launcher::Here => {}
         Launcher::Elsewhere => told::hint("the workers that run elsewhere launch it"),
+        Launcher::InTurn => told::hint("the worker that runs already launches it, and when that ends this one does"),
     }
     if let Some(listens) = campaign.listens() {
         told::hint(&format!("metrics: http://{listens}/metrics"));
@@ -162,23 +165,28 @@ fn read(
     };
     let begun = begin(order, || Source::open(&rows), &|ids| reader.read(ids), &bad);
     let found = match &begun {
-        Ok(begun) => begun
-            .plan
-            .as_ref()
-            .map_or(0, |plan| plan.summary.bad + plan.summary.repeated),
-        Err(BeginError::Bad(found)) => *found,
-        Err(_) => 0,
+        Ok(begun) => begun.plan.as_ref().map(|plan| &plan.summary),
+        Err(BeginError::Bad(summary) | BeginError::Empty(summary)) => Some(summary),
+        Err(_) => None,
     };
-    if let Some(path) = keep_rejects(rejects.as_deref(), &name, found, &mut bad)? {
-        told::hint(&format!(
-            "{found} rows are not launched: all of them are in {}",
-            path.display()
-        ));
+    if let Some(summary) = found {
+        let count = summary.bad + summary.repeated;
+        let path = keep_rejects(rejects.as_deref(), &name, count, &mut bad)?;
+        for bad in summary.first.iter().take(BAD_SHOWN) {
+            told::hint(&bad.to_string());
+        }
+        if let Some(path) = path {
+            told::hint(&format!(
+                "bad or repeated: {}, listed in {}",
+                so_many(count),
+                path.display()
+            ));
+        }
     }
     begun.map_err(|error| match error {
         BeginError::Held(_)
         | BeginError::Bad(_)
-        | BeginError::Empty
+        | BeginError::Empty(_)
         | BeginError::Lock(_)
         | BeginError::Open(_)
         | BeginError::Journal(_)
@@ -195,7 +203,7 @@ fn read(
 fn said(begun: &Begun, args: &Args) {
     let (run, counts) = (begun.desk.run(), begun.desk.counts());
     let goes = if begun.plan.is_some() {
-        format!("{} rows", counts.total())
+        so_many(counts.total())
     } else {
         format!(
             "goes on: {} of {} rows have come to their end",

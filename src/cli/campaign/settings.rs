@@ -73,7 +73,7 @@ pub(super) struct Flags {
     #[arg(long)]
     check_inputs: bool,
 
-    /// Bad rows do not count as a failure.
+    /// Go without the rows that are bad, if there are any.
     #[arg(long)]
     skip_bad: bool,
 

@@ -15,7 +15,7 @@ fn what_holds_no_rows_says_so() {
             b"PK\x03\x04whatever",
             "Excel workbook or a ZIP archive: save the sheet as CSV",
         ),
-        (b"a,b\x00\x01\n", "is not text (a zero byte stands behind 3 others)"),
+        (b"a,b\n1,\x00\n", "is not text (line 2 has a zero byte in it)"),
         (b"\x7fELF\x02\x01\x01\x00", "is not text"),
         (b"\x89PNG\r\n", "column 1 is not UTF-8"),
         (b"\x1f\x8b\x08nonsense", "gzip data is damaged or cut off"),
@@ -30,6 +30,15 @@ fn what_holds_no_rows_says_so() {
     assert!(said.ends_with("is a folder; name a file in it"), "{said}");
     let said = Source::open(&folder.path().join("none")).unwrap_err().to_string();
     assert!(said.starts_with("cannot read"), "{said}");
+}
+
+#[test]
+fn a_zero_byte_behind_the_sample_makes_its_row_bad() {
+    let rows = |bad: &[u8]| [b"a,b\n", &b"1,2\n".repeat(20_000)[..], bad, b"3,4\n"].concat();
+    let entries = told(&read_with(rows(b"1,\x00\n"), |_| {}).unwrap());
+    let bad = &entries[20_000];
+    assert_eq!(bad, "line 20002, column b: has a zero byte in it: no text has one");
+    assert_eq!(entries.last().unwrap(), r#"20003: {"a":"3","b":"4"}"#);
 }
 
 #[test]
