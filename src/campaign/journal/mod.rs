@@ -348,14 +348,16 @@ impl Journal {
         self.told(set.map(drop))
     }
 
-    /// The zones that rows have which are still planned, and how many of each.
+    /// The zones of rows that are planned, or will be again when they miss their window, and how many of each.
     ///
     /// # Errors
     /// When they cannot be read.
     pub fn zones(&self, run: RunId) -> Result<Vec<(Option<String>, u64)>, JournalError> {
         let read = || {
             let mut select = self.connection.prepare_cached(
-                "SELECT zone, count(*) FROM row WHERE run = ?1 AND state = 'planned' GROUP BY zone ORDER BY zone",
+                "SELECT zone, count(*) FROM row
+                 WHERE run = ?1 AND state IN ('planned', 'sending', 'published', 'unaccounted')
+                 GROUP BY zone ORDER BY zone",
             )?;
             let zones = select.query_map(params![run.0], |row| Ok((row.get(0)?, row.get(1)?)))?;
             zones.collect()

@@ -503,3 +503,6 @@ pub(super) fn takes(jobs: u64, per_second: Option<f64>) -> Duration {
         .and_then(|long| Duration::try_from(long).ok())
         .unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests;
