@@ -14,4 +14,5 @@ mod follow;
 mod hostile;
 mod kills;
 mod million;
+mod pace;
 mod stage;
