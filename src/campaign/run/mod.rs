@@ -191,7 +191,6 @@ impl Runner {
     /// When the journal cannot be used any more.
     pub async fn run(&mut self, stop: &CancellationToken) -> Result<Ended, RunError> {
         let mut control = self.ports.control.changes();
-        let mut queues = self.ports.observed.queues.clone();
         let mut publishing = self.ports.observed.publishing.clone();
         let mut heard = Vec::with_capacity(PAGE);
         loop {
@@ -220,7 +219,7 @@ impl Runner {
                     self.hear(&mut heard).await?;
                 }
                 Ok(()) = control.changed() => {}
-                Ok(()) = queues.changed() => self.look_at_queues(),
+                Ok(()) = self.ports.observed.queues.changed() => self.look_at_queues(),
                 Ok(()) = publishing.changed() => {}
                 () = sleep(pause) => {}
             }
@@ -343,6 +342,10 @@ impl Runner {
         // From here until `sent` nobody who comes after us knows whether the broker has these.
         let sent = self.publish(batch.jobs, stop).await;
         self.stir = Instant::now();
+        if self.ports.observed.queues.has_changed().unwrap_or(false) {
+            // Counted while these were published: they come on top of it, or as many again would follow them.
+            self.look_at_queues();
+        }
         self.ahead.published(sent.confirmed.len());
         if !sent.doubtful.is_empty() {
             // What the results say of them comes first.
@@ -433,7 +436,7 @@ impl Runner {
 
     fn look_at_queues(&mut self) {
         let lane = self.look(|desk| desk.terms().lane);
-        let report = self.ports.observed.queues.borrow().clone();
+        let report = self.ports.observed.queues.borrow_and_update().clone();
         let of = |label: &str| {
             let found = report.messages.iter().find(|(name, _)| *name == label);
             found.and_then(|(_, count)| *count)
