@@ -16,6 +16,7 @@ mod bare;
 mod campaign;
 #[path = "../common/mod.rs"]
 mod common;
+mod lane;
 mod stub;
 
 use std::time::{Duration, Instant};
@@ -52,7 +53,10 @@ async fn all(wanted: &str) {
     if wants("campaign") {
         campaign::run().await;
     }
-    if !["throughput", "latency", "quota", "memory"].into_iter().any(wants) {
+    if !["throughput", "latency", "quota", "memory", "lane"]
+        .into_iter()
+        .any(wants)
+    {
         return;
     }
     let rabbit = Rabbit::start().await;
@@ -67,6 +71,9 @@ async fn all(wanted: &str) {
     }
     if wants("memory") {
         memory(&rabbit).await;
+    }
+    if wants("lane") {
+        lane::run(&rabbit).await;
     }
 }
 

@@ -13,6 +13,7 @@ mod control;
 mod follow;
 mod hostile;
 mod kills;
+mod lane;
 mod million;
 mod pace;
 mod stage;
