@@ -17,3 +17,4 @@ mod lane;
 mod million;
 mod pace;
 mod stage;
+mod windows;
