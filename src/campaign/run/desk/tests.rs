@@ -23,7 +23,6 @@ fn pace(text: &str) -> Stagger {
     Stagger::Pace(text.parse().unwrap())
 }
 
-/// Wednesday before and Thursday, in Berlin's winter.
 const OFFICE: &str = "Mon-Fri 09:00-18:00";
 
 #[test]
@@ -92,7 +91,7 @@ fn what_could_only_lie_in_the_lane_until_its_window_ends_waits_for_the_next() {
     let batch = world.desk.next(world.now, room).unwrap();
     assert!(batch.jobs.is_empty());
     assert_eq!(batch.wake, Some(at("2027-01-14T08:00Z")));
-    // Another zone's is not closed by that, nor this one's when less lies ahead of it.
+    // With less ahead of them they go.
     room.ahead = Duration::from_secs(29);
     let mut world = World::new(world.desk.terms().schedule.clone(), &["Europe/Berlin"; 3], world.now);
     assert_eq!(world.desk.next(world.now, room).unwrap().jobs.len(), 3);
