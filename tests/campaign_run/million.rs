@@ -51,6 +51,9 @@ async fn runner_alone(rows: usize) -> u64 {
 async fn memory_stays_flat_with_200000_rows() {
     let (few, many) = (runner_alone(20_000).await, runner_alone(200_000).await);
     println!("{few} kB with 20,000 rows, {many} kB with 200,000");
-    assert!(many < few * 13 / 10, "{few} kB with 20,000 rows, {many} kB with 200,000");
+    assert!(
+        many < few * 13 / 10,
+        "{few} kB with 20,000 rows, {many} kB with 200,000"
+    );
     assert!(many < MOST, "{few} kB with 20,000 rows, {many} kB with 200,000");
 }
