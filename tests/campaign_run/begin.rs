@@ -155,7 +155,7 @@ async fn on_a_terminal_a_person_is_asked_behind_the_first_rows() {
             env!("CARGO_BIN_EXE_flowlaunch")
         );
         let mut script = Command::new("script")
-            .args(["-qec", &line, "typescript"])
+            .args(["-qefc", &line, "typescript"])
             .env("TERM", "xterm")
             .current_dir(stage.dir.path())
             .stdin(Stdio::piped())
@@ -170,11 +170,11 @@ async fn on_a_terminal_a_person_is_asked_behind_the_first_rows() {
             if shown.contains(&question) { Ok(()) } else { Err(shown) }
         })
         .await;
-        assert_eq!(stage.launched().await, 5, "{}", shown());
+        assert_eq!(stage.sim.launches().await.len(), 5, "{}", shown());
         keys.write_all(format!("{answer}\n").as_bytes()).unwrap();
         let ended = eventually("it to end", LONG, async || script.try_wait().unwrap().ok_or_else(shown)).await;
         assert_eq!(exit_code(ended), wanted, "{}", shown());
-        assert_eq!(stage.launched().await, launched as u64, "{}", shown());
+        assert_eq!(stage.sim.launches().await.len(), launched, "{}", shown());
         stage.sim.forget().await;
         fs::remove_file(stage.dir.path().join("typescript")).unwrap();
     }
