@@ -8,8 +8,6 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow};
 use jiff::Timestamp;
 use serde_json::json;
-use tokio::runtime::Handle;
-use tokio::sync::oneshot;
 use tokio::time::interval;
 use tokio_util::sync::CancellationToken;
 
@@ -93,16 +91,8 @@ pub(super) async fn run(config: Config, args: Args, stop: CancellationToken) -> 
     let wanted = (args.again, args.first, args.rejects.clone());
     let config = Arc::new(config);
     let (limits, until) = (config.clone(), stop.clone());
-    // On a thread of its own: a file of millions must not keep a signal waiting, and when it ends its memory is given back.
-    let (told, reading) = oneshot::channel();
-    let runtime = Handle::current();
-    std::thread::Builder::new()
-        .name("rows".to_owned())
-        .spawn(move || {
-            let _within = runtime.enter();
-            told.send(read(&limits, settings, wanted, &until)).map_err(drop)
-        })
-        .context("cannot start a thread")?;
+    // A file of millions must not keep a signal waiting.
+    let reading = app::apart(move || read(&limits, settings, wanted, &until)).context("cannot start a thread")?;
     let Some(begun) = stop.run_until_cancelled(reading).await else {
         told::hint("interrupted: nothing was published");
         return Ok(());
