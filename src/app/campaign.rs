@@ -2,15 +2,18 @@
 
 mod inside;
 
+use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
+use std::thread;
 use std::time::Duration;
 
 use anyhow::anyhow;
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use tokio::sync::watch;
+use tokio::runtime::Handle;
+use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -94,6 +97,21 @@ pub fn check(config: &Config) -> anyhow::Result<()> {
 /// Where the journal is.
 pub fn journal(config: &Config) -> PathBuf {
     config.campaign.journal.clone()
+}
+
+/// Works on a thread of its own, which ends with it: what it took of memory is given back.
+///
+/// # Errors
+/// When there can be no thread.
+pub fn apart<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io::Result<oneshot::Receiver<T>> {
+    let (told, done) = oneshot::channel();
+    let runtime = Handle::current();
+    thread::Builder::new().name("rows".to_owned()).spawn(move || {
+        let _within = runtime.enter();
+        // Nobody waits any more: the process ends.
+        let _ = told.send(work());
+    })?;
+    Ok(done)
 }
 
 impl Campaign {

@@ -2,13 +2,15 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::process::Command;
+use std::io::Write as _;
+use std::process::{Command, Stdio};
 
 use nix::sys::signal::Signal;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::common::http;
 use crate::common::ports::Port;
+use crate::common::process::exit_code;
 use crate::common::wait::{LONG, eventually};
 use crate::common::worker::{Metrics, flowlaunch};
 use crate::stage::{Campaign, FLOW, Stage, on_both};
@@ -140,6 +142,42 @@ async fn one_process_runs_a_campaign_and_another_campaign_runs_beside_it_with_th
     assert_eq!(first.wait().await, 0, "{}", first.output());
     let keys: BTreeSet<_> = stage.launches_by_row().await.into_keys().collect();
     assert_eq!(keys.len(), 2 * ROWS, "each row of both");
+}
+
+/// `script` of util-linux: a terminal of its own for the command, and its exit code.
+#[tokio::test(flavor = "multi_thread")]
+async fn on_a_terminal_a_person_is_asked_behind_the_first_rows() {
+    let stage = Stage::embedded().await;
+    stage.rows(ROWS);
+    for (answer, wanted, launched) in [("no", 1, 5), ("yes", 0, ROWS)] {
+        let line = format!(
+            "stty cols 80 rows 24; exec {} campaign run rows.csv --name {answer} --key id --flow-id {FLOW} --first 5",
+            env!("CARGO_BIN_EXE_flowlaunch")
+        );
+        let mut script = Command::new("script")
+            .args(["-qefc", &line, "typescript"])
+            .env("TERM", "xterm")
+            .current_dir(stage.dir.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut keys = script.stdin.take().unwrap();
+        let shown = || fs::read_to_string(stage.dir.path().join("typescript")).unwrap_or_default();
+        let question = format!("{} more rows wait. Say yes to go on:", ROWS - 5);
+        eventually("the question", LONG, async || {
+            let shown = shown();
+            if shown.contains(&question) { Ok(()) } else { Err(shown) }
+        })
+        .await;
+        assert_eq!(stage.sim.launches().await.len(), 5, "{}", shown());
+        keys.write_all(format!("{answer}\n").as_bytes()).unwrap();
+        let ended = eventually("it to end", LONG, async || script.try_wait().unwrap().ok_or_else(shown)).await;
+        assert_eq!(exit_code(ended), wanted, "{}", shown());
+        assert_eq!(stage.sim.launches().await.len(), launched, "{}", shown());
+        stage.sim.forget().await;
+        fs::remove_file(stage.dir.path().join("typescript")).unwrap();
+    }
 }
 
 fn others(rows: usize) -> String {

@@ -160,8 +160,8 @@ pub struct JournalError {
     why: rusqlite::Error,
 }
 
-/// Rows that come in at once.
-const PAGE: usize = 10_000;
+/// Rows that come in at once: few enough to take no memory, and enough to make little of a commit.
+const PAGE: usize = 2_000;
 
 /// The journal.
 #[derive(Debug)]

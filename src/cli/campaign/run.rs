@@ -91,8 +91,8 @@ pub(super) async fn run(config: Config, args: Args, stop: CancellationToken) -> 
     let wanted = (args.again, args.first, args.rejects.clone());
     let config = Arc::new(config);
     let (limits, until) = (config.clone(), stop.clone());
-    // On a thread of its own: a file of millions must not keep a signal waiting.
-    let reading = tokio::task::spawn_blocking(move || read(&limits, settings, wanted, &until));
+    // A file of millions must not keep a signal waiting.
+    let reading = app::apart(move || read(&limits, settings, wanted, &until)).context("cannot start a thread")?;
     let Some(begun) = stop.run_until_cancelled(reading).await else {
         told::hint("interrupted: nothing was published");
         return Ok(());
