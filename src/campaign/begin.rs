@@ -95,8 +95,9 @@ pub enum BeginError {
     },
     /// The same file, read otherwise.
     #[error(
-        "campaign {name} was begun with another {key} (run {run}), and its rows were read so: run it with the same one; \
-         --again makes a new run"
+        "campaign {name} was begun with another --{} (run {run}), and its rows were read so: run it with the same one; \
+         --again makes a new run",
+        key.replace('_', "-")
     )]
     Otherwise {
         /// The campaign.

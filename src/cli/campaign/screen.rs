@@ -49,18 +49,19 @@ impl Screen {
     pub(super) fn show(&mut self, progress: &Progress, standing: Option<&str>, now: Timestamp) {
         let ended = progress.counts.ended();
         let rate = self.rate(progress.counts.launched());
-        let text = line(progress, standing, rate, now);
+        let why = why(progress, standing);
+        if why != self.why.0 {
+            self.why = (why, Instant::now(), false);
+        }
+        let lasts = self.why.0.as_deref().filter(|_| self.why.1.elapsed() >= NEWS);
+        let text = line(progress, lasts, rate, now);
+        let news = lasts.is_some() && !self.why.2;
         self.bar.set_length(progress.counts.total());
         self.bar.set_position(ended);
         self.bar.set_message(text.clone());
         if !self.lines {
             return;
         }
-        let why = why(progress, standing);
-        if why != self.why.0 {
-            self.why = (why, Instant::now(), false);
-        }
-        let news = self.why.0.is_some() && !self.why.2 && self.why.1.elapsed() >= NEWS;
         if news || self.told.elapsed() >= LINE {
             self.told = Instant::now();
             self.why.2 = true;
@@ -108,7 +109,7 @@ fn why(progress: &Progress, standing: Option<&str>) -> Option<String> {
 }
 
 /// One line.
-fn line(progress: &Progress, standing: Option<&str>, rate: f64, now: Timestamp) -> String {
+fn line(progress: &Progress, why: Option<&str>, rate: f64, now: Timestamp) -> String {
     let of = |state| progress.counts.of(state);
     let launched = progress.counts.launched();
     let mut text = format!("{launched} launched, {rate:.0}/min");
@@ -123,7 +124,7 @@ fn line(progress: &Progress, standing: Option<&str>, rate: f64, now: Timestamp) 
             text += &format!(", {count} {what}");
         }
     }
-    if let Some(why) = why(progress, standing) {
+    if let Some(why) = why {
         return format!("{text}; {why}");
     }
     let left = progress.counts.total() - progress.counts.ended();
