@@ -81,13 +81,13 @@ async fn ctrl_c_says_how_to_go_on_and_what_was_changed_since_is_refused_or_taken
     for (more, key) in [
         (&["--map", "number:integer=n"][..], "map"),
         (&["--input", "region=north"], "input"),
-        (&["--input-prefix", "Flow."], "input_prefix"),
+        (&["--input-prefix", "Flow."], "input-prefix"),
         (&["--skip", "n"], "skip"),
         (&["--lane", "normal"], "lane"),
     ] {
         let (code, _, said) = run(&stage, more);
         assert_eq!(code, 2, "{more:?}: {said}");
-        let wanted = format!("campaign spring was begun with another {key} (run 1)");
+        let wanted = format!("campaign spring was begun with another --{key} (run 1)");
         assert!(said.contains(&wanted), "{more:?}: {said}");
     }
     assert!(stage.launched().await < ROWS as u64, "the refused ones have launched");
