@@ -363,18 +363,27 @@ fn failed_rows_come_as_they_stand_in_the_input_and_can_be_run_again() {
         folder.tell(run, &[2], RowState::Launched, None);
         folder.tell(run, &[3], RowState::Unknown, Some("unknown"));
         folder.tell(run, &[5], RowState::Dead, Some("refused"));
+        // Nobody is called twice for want of a look.
         let (said, error) = folder.say(&["report", name, "--failed"]);
+        assert_eq!(said, "id;note\r\nc;3\r\n");
+        assert!(error.contains("1 rows to be launched again: 1 dead"), "{error}");
+        assert!(error.contains("1 more may have been launched"), "{error}");
+        let (said, error) = folder.say(&["report", name, "--failed", "--uncertain"]);
         assert_eq!(said, "id;note\r\nb;\"two\r\nlines\"\r\nc;3\r\n");
         assert!(
             error.contains("2 rows to be launched again: 1 dead, 1 unknown"),
             "{error}"
         );
         assert!(error.contains("nobody knows whether 1 of them"), "{error}");
-        folder.say(&["report", name, "--failed", "-o", "again.csv"]);
+        folder.say(&["report", name, "--failed", "--uncertain", "-o", "again.csv"]);
         assert_eq!(std::fs::read_to_string(folder.path().join("again.csv")).unwrap(), said);
         let plan = ["plan", "again.csv", "--name", "again", "--flow-id", FLOW, "--json"];
         assert_eq!(json_of(&folder.say(&plan).0)["rows"], 2);
     }
+    // The list of customers is not what a report is written over.
+    let (code, _, error) = folder.try_say(&["report", "plain", "--failed", "-o", "list.csv"]);
+    assert_eq!(code, 2, "{error}");
+    assert_eq!(std::fs::read_to_string(folder.path().join("list.csv")).unwrap(), plain);
     std::fs::write(folder.path().join("list.csv"), "id;note\r\na;1\r\n").unwrap();
     let (code, said, error) = folder.try_say(&["report", "plain", "--failed", "-o", "other.csv"]);
     assert_eq!((code, said.as_str()), (1, ""));

@@ -80,18 +80,31 @@ pub struct Campaign {
     _hold: Hold,
 }
 
-/// Finds what keeps a campaign from being run, before its rows are read.
+/// Finds what keeps a campaign from being run, before its rows are read; `here`: unless told otherwise, launches go out
+/// from this process.
 ///
 /// # Errors
 /// When a setting is in its way.
-pub fn check(config: &Config) -> anyhow::Result<()> {
+pub fn check(config: &Config, here: bool) -> anyhow::Result<()> {
     config.require_inputs_field()?;
-    broker(config)?;
+    if matches!(broker(config)?, Broker::Embedded { .. }) && here {
+        config.api()?;
+    }
     if !config.results.enabled {
         let why = "a campaign learns from the results what became of its rows: set it to true, for the workers too";
         return Err(config.fault("results.enabled", why).into());
     }
     Ok(())
+}
+
+/// What keeps the worker in this process from launching, as soon as there is one.
+fn standing(health: Known) -> Arc<dyn Fn() -> Option<String> + Send + Sync> {
+    Arc::new(move || {
+        let standing = health.get()?.standing();
+        // Pauses are the runner's own business; others' are none of it.
+        let passes = standing.reason == WORKING || standing.reason.starts_with(PAUSED);
+        (!standing.ready || !passes).then_some(standing.reason)
+    })
 }
 
 /// Where the journal is.
@@ -141,7 +154,9 @@ impl Campaign {
         }
         let client = broker.publisher_only()?;
         client.watch_queues();
+        // One that begins looks at all that is kept: whether its name was run from another journal before.
         let since = u64::try_from(run.created.as_second() - BEFORE).ok();
+        let since = since.filter(|_| !begun.desk.is_untouched());
         let results = client.follow_results(run.results_after, since);
         let control = Control::default();
         let ports = Ports {
@@ -149,6 +164,7 @@ impl Campaign {
             observed: client.observed(),
             results,
             control: control.clone(),
+            standing: standing(health.clone()),
             rate: config.limits.rate.per_window(Duration::from_secs(1)),
             give_up_after: options.give_up_after,
             now: Arc::new(Timestamp::now),
@@ -184,17 +200,6 @@ impl Campaign {
     /// Who launches.
     pub fn launcher(&self) -> &Launcher {
         &self.launcher
-    }
-
-    /// What keeps the worker in this process from launching, if anything does.
-    pub fn standing(&self) -> Arc<dyn Fn() -> Option<String> + Send + Sync> {
-        let health = self.health.clone();
-        Arc::new(move || {
-            let standing = health.get()?.standing();
-            // Pauses are the runner's own business; others' are none of it.
-            let passes = standing.reason == WORKING || standing.reason.starts_with(PAUSED);
-            (!standing.ready || !passes).then_some(standing.reason)
-        })
     }
 
     /// Where metrics and probes are served, if anywhere.

@@ -1,7 +1,7 @@
 //! What `run` does before anything is published: a new run with all of its rows in the journal, or one that goes on.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -63,8 +63,16 @@ pub enum BeginError {
     #[error(transparent)]
     Journal(#[from] JournalError),
     /// There can be no lock beside it.
-    #[error("cannot make a lock beside the journal: {0}")]
-    Lock(#[source] std::io::Error),
+    #[error(
+        "there can be no lock beside the journal {} (campaign.journal): is its folder there, and may it be written? {why}",
+        journal.display()
+    )]
+    Lock {
+        /// The journal.
+        journal: PathBuf,
+        /// What the system says.
+        why: std::io::Error,
+    },
     /// Somebody else runs it.
     #[error("campaign {0} is being run by another process: `flowlaunch campaign status {0}` shows it")]
     Held(String),
@@ -133,7 +141,10 @@ pub fn begin(
     // Before anything is made: settings that are none.
     let schedule = plan::schedule(order.file)?;
     let hold = Hold::take(order.journal, order.name)
-        .map_err(BeginError::Lock)?
+        .map_err(|why| BeginError::Lock {
+            journal: order.journal.to_owned(),
+            why,
+        })?
         .ok_or_else(|| BeginError::Held(order.name.to_owned()))?;
     let mut journal = Journal::open(order.journal)?;
     let latest = journal.latest(order.name)?;

@@ -63,6 +63,8 @@ pub struct Report<'a> {
     pub journal: &'a Journal,
     /// The run.
     pub run: &'a Run,
+    /// Among those that were missed also the ones that may have been launched.
+    pub uncertain: bool,
     /// Asked at every row.
     pub stopped: &'a dyn Fn() -> bool,
 }
@@ -120,11 +122,15 @@ impl Report<'_> {
     /// See [`ReportError`].
     pub fn all(&self, format: Format, mut into: impl Write) -> Result<Tally, ReportError> {
         match format {
-            Format::Jsonl => self.each(false, |row| json(&mut into, &Line::of(row))),
+            Format::Jsonl => self.each(false, |_| true, |row| json(&mut into, &Line::of(row))),
             Format::Csv => {
                 let mut table = csv::WriterBuilder::new().has_headers(false).from_writer(into);
                 table.write_record(COLUMNS).map_err(unwritten)?;
-                let tally = self.each(false, |row| Ok(table.serialize(Line::of(row)).map_err(unwritten)?))?;
+                let tally = self.each(
+                    false,
+                    |_| true,
+                    |row| Ok(table.serialize(Line::of(row)).map_err(unwritten)?),
+                )?;
                 table.flush()?;
                 Ok(tally)
             }
@@ -141,16 +147,20 @@ impl Report<'_> {
         let layout = layout(&self.run.settings).map_err(ReportError::NoInput)?;
         let mut records = source.raw(&layout)?;
         into.write_all(records.head())?;
-        let tally = self.each(true, |row| {
-            let line = row.planned.line;
-            match records.at(line)? {
-                Some(record) => Ok(into.write_all(record)?),
-                None => Err(ReportError::NoInput(format!(
-                    "no row begins in line {line} of {}",
-                    source.name()
-                ))),
-            }
-        })?;
+        let tally = self.each(
+            true,
+            |row| self.is_missed(row),
+            |row| {
+                let line = row.planned.line;
+                match records.at(line)? {
+                    Some(record) => Ok(into.write_all(record)?),
+                    None => Err(ReportError::NoInput(format!(
+                        "no row begins in line {line} of {}",
+                        source.name()
+                    ))),
+                }
+            },
+        )?;
         let encoding = records.transcoded();
         records.finish()?;
         Ok((tally, encoding))
@@ -162,12 +172,10 @@ impl Report<'_> {
     /// See [`ReportError`].
     pub fn missed_as_known(&self, mut into: impl Write) -> Result<(Tally, bool), ReportError> {
         let mut zoned = false;
-        let tally = self.each(true, |row| {
+        // One that was never fit to be launched has no inputs here: the file of rows has it, and so have the rejects.
+        let is_known = |row: &Row| self.is_missed(row) && !row.planned.inputs.is_empty();
+        let tally = self.each(true, is_known, |row| {
             let row = &row.planned;
-            if row.inputs.is_empty() {
-                // It was never fit to be launched: the rejects have it.
-                return Ok(());
-            }
             let named = |name: &str, value: &str| format!("\"{name}\":{}", serde_json::Value::from(value));
             let mut fields = vec![named(KEY, &row.key), named(FLOW, &row.flow_id)];
             zoned |= row.zone.is_some();
@@ -202,11 +210,23 @@ impl Report<'_> {
         Ok(source)
     }
 
-    fn each(&self, missed: bool, mut write: impl FnMut(&Row) -> Result<(), ReportError>) -> Result<Tally, ReportError> {
+    fn is_missed(&self, row: &Row) -> bool {
+        self.uncertain || !matches!(row.state, RowState::Unknown | RowState::Unaccounted)
+    }
+
+    fn each(
+        &self,
+        missed: bool,
+        wanted: impl Fn(&Row) -> bool,
+        mut write: impl FnMut(&Row) -> Result<(), ReportError>,
+    ) -> Result<Tally, ReportError> {
         let mut tally = Tally::default();
         self.journal.each_in_pages(self.run.id, missed, |row| {
             if (self.stopped)() {
                 return Err(ReportError::Stopped);
+            }
+            if !wanted(&row) {
+                return Ok(());
             }
             tally.add(row.state);
             write(&row)

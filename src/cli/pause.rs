@@ -126,10 +126,15 @@ pub(super) async fn end(config: &Config, scope: &Scope) -> Result<(), Failed> {
     let rules = app::control::in_force(config).await?;
     let paused = rules.pauses();
     if !paused.iter().any(|(other, _)| other == scope) {
-        return Err(Failed::Work(anyhow!(
-            "there is no pause of {scope} to end. {}",
-            text(&rules).trim_end()
-        )));
+        let others: Vec<_> = paused
+            .iter()
+            .map(|(other, _)| format!("{other} (`flowlaunch resume {}` ends that)", flag(other)))
+            .collect();
+        let others = match others.as_slice() {
+            [] => "Nothing is paused".to_owned(),
+            others => format!("Paused: {}", others.join(", ")),
+        };
+        return Err(Failed::Work(anyhow!("there is no pause of {scope} to end. {others}")));
     }
     let entry = Entry::Resume {
         scope: scope.clone(),

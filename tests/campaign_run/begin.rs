@@ -51,6 +51,37 @@ async fn says(campaign: &Campaign, wanted: &str) -> String {
 
 on_both! {
     ctrl_c_says_how_to_go_on_and_what_was_changed_since_is_refused_or_taken,
+    what_another_journals_run_of_the_same_name_did_is_never_taken_for_this_ones,
+}
+
+async fn what_another_journals_run_of_the_same_name_did_is_never_taken_for_this_ones(stage: Stage) {
+    stage.rows(20);
+    let _worker = stage.on_rabbitmq.then(|| stage.worker());
+    let (code, _, said) = run(&stage, &[]);
+    assert_eq!(code, 0, "{said}");
+    // Other customers, with the same keys, under the same name: on another host, or the journal is gone.
+    let other = [
+        "--set",
+        "campaign.journal=other.db",
+        "--skip",
+        "n",
+        "--input",
+        "region=north",
+    ];
+    let (code, out, said) = run(&stage, &other);
+    assert_eq!(code, 1, "{out}{said}");
+    for wanted in ["never published from this journal", "Nothing was published", "--name"] {
+        assert!(said.contains(wanted), "{wanted}: {said}");
+    }
+    assert_eq!(stage.launched().await, 20);
+    // It was never there, and says the same again.
+    let (_, runs, _) = stage.ask(&["campaign", "list", "--json", "--set", "campaign.journal=other.db"]);
+    assert_eq!(runs.trim(), "[]");
+    let (code, _, said) = run(&stage, &other);
+    assert_eq!(code, 1, "{said}");
+    assert_eq!(stage.launched().await, 20);
+    // The journal that it belongs to has lost nothing by that.
+    assert_eq!(stage.report().len(), 20);
 }
 
 async fn ctrl_c_says_how_to_go_on_and_what_was_changed_since_is_refused_or_taken(stage: Stage) {
@@ -333,6 +364,22 @@ async fn on_rabbitmq_it_says_that_no_worker_takes_its_rows_and_goes_on_when_one_
     )
     .await;
     assert_eq!(stage.launched().await, 0);
+    // Whoever looks from elsewhere is told as well.
+    eventually("the status to say so", LONG, async || {
+        let status = stage.status().unwrap_or_default();
+        let trouble = status["trouble"].as_str().unwrap_or_default().to_owned();
+        if trouble.contains("no worker takes jobs") {
+            Ok(())
+        } else {
+            Err(status)
+        }
+    })
+    .await;
+    let (_, said, _) = stage.ask(&["campaign", "status", "spring"]);
+    assert!(
+        said.contains("\nbut      no worker takes jobs from lane bulk"),
+        "{said}"
+    );
     let _worker = stage.worker();
     assert_eq!(campaign.wait().await, 0, "{}", campaign.output());
     each_once(&stage, ROWS).await;

@@ -44,11 +44,7 @@ async fn paused_and_everything_restarted_every_row_goes_once_when_resumed(stage:
     let mut campaign = stage.campaign(&[]);
     eventually("the new runner to know of the pause", LONG, async || {
         let said = campaign.output();
-        if said.matches("is paused").count() > 0 {
-            Ok(())
-        } else {
-            Err(said)
-        }
+        if said.contains("wrong text") { Ok(()) } else { Err(said) }
     })
     .await;
     // What was under way when the pause came may have ended since; then it stands still.

@@ -24,7 +24,7 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
 pub use hold::Hold;
 pub use look::{LATELY, Look, Trouble};
-pub use rows::{Change, Sending};
+pub use rows::{Change, Sending, Taken};
 pub use schema::OpenError;
 pub use state::{Counts, RowState, RunState};
 
@@ -64,6 +64,8 @@ pub struct Run {
     pub state: RunState,
     /// Why it is paused.
     pub reason: Option<String>,
+    /// What keeps it from going on, as its runner last saw it.
+    pub trouble: Option<String>,
     /// When it was made.
     pub created: Timestamp,
     /// Up to which number the results' log has been read.
@@ -275,7 +277,7 @@ impl Journal {
     }
 
     /// Takes away what a run that was never wholly read has left.
-    fn clear(&mut self, name: &str) -> Result<(), JournalError> {
+    fn clear(&self, name: &str) -> Result<(), JournalError> {
         let loading = "(SELECT id FROM run WHERE name = ?1 AND state = 'loading')";
         let rows = format!(
             "DELETE FROM row WHERE (run, line) IN (SELECT run, line FROM row WHERE run IN {loading} LIMIT {PAGE})"
@@ -335,6 +337,26 @@ impl Journal {
             rows.collect()
         };
         self.told(read())
+    }
+
+    /// Notes what keeps it from going on, for those who look.
+    ///
+    /// # Errors
+    /// When it cannot be noted.
+    pub fn set_trouble(&self, run: RunId, trouble: Option<&str>) -> Result<(), JournalError> {
+        let set = self
+            .connection
+            .execute("UPDATE run SET trouble = ?2 WHERE id = ?1", params![run.0, trouble]);
+        self.told(set.map(drop))
+    }
+
+    /// Forgets a run of which nothing was sent: it was never there.
+    ///
+    /// # Errors
+    /// When it cannot be noted.
+    pub fn forget(&self, run: &Run) -> Result<(), JournalError> {
+        self.set_state(run.id, RunState::Loading, None)?;
+        self.clear(&run.name)
     }
 
     /// Notes with which settings a run goes on.
@@ -417,7 +439,7 @@ impl Journal {
 }
 
 const RUN: &str =
-    "SELECT id, name, number, digest, source, settings, state, reason, created_ms, results_after FROM run";
+    "SELECT id, name, number, digest, source, settings, state, reason, created_ms, results_after, trouble FROM run";
 const ROW: &str = "SELECT line, key, flow_id, inputs, zone, state, published_ms, execution_id, attempts, reason, error, \
                    finished_ms, expires_ms, track FROM row";
 
@@ -436,6 +458,7 @@ fn run_of(row: &rusqlite::Row<'_>) -> Result<Run, rusqlite::Error> {
         reason: row.get(7)?,
         created: time(row.get(8)?),
         results_after: row.get(9)?,
+        trouble: row.get(10)?,
     })
 }
 

@@ -21,6 +21,15 @@ pub struct Sending {
     pub track: bool,
 }
 
+/// What results made of the rows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Taken {
+    /// Rows that stand otherwise, in the order of the results.
+    pub changes: Vec<Change>,
+    /// Results of rows that this journal never sent: somebody else runs this name, or did.
+    pub foreign: u64,
+}
+
 /// A row that stands otherwise than before.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
@@ -45,7 +54,7 @@ impl Journal {
     pub fn sending(&mut self, run: RunId, rows: &[Sending]) -> Result<(), JournalError> {
         self.in_one(|tx| {
             let mut update = tx.prepare_cached(
-                "UPDATE row SET state = 'sending', expires_ms = ?3, window = ?4, track = ?5
+                "UPDATE row SET state = 'sending', expires_ms = ?3, window = ?4, track = ?5, sent = 1
                  WHERE run = ?1 AND line = ?2 AND state IN ('planned', 'sending')",
             )?;
             for row in rows {
@@ -160,21 +169,25 @@ impl Journal {
     }
 
     /// Takes results in, and how far their log has been read, together: nothing is missed and nothing taken for news twice.
-    /// Which rows stand otherwise for it, in the order of the results.
+    /// What that made of the rows.
     ///
     /// # Errors
     /// When they cannot be noted.
-    pub fn take_in(&mut self, run: RunId, told: &[Told], read_up_to: u64) -> Result<Vec<Change>, JournalError> {
+    pub fn take_in(&mut self, run: RunId, told: &[Told], read_up_to: u64) -> Result<Taken, JournalError> {
         self.in_one(|tx| {
-            let mut changes = Vec::new();
+            let mut taken = Taken::default();
             for one in told {
-                changes.extend(take_in_one(tx, run, one)?);
+                match take_in_one(tx, run, one)? {
+                    Fate::Changed(change) => taken.changes.push(change),
+                    Fate::Known => {}
+                    Fate::Foreign => taken.foreign += 1,
+                }
             }
             tx.execute(
                 "UPDATE run SET results_after = max(results_after, ?2) WHERE id = ?1",
                 params![run.0, line(read_up_to)],
             )?;
-            Ok(changes)
+            Ok(taken)
         })
     }
 
@@ -238,22 +251,30 @@ impl Journal {
     }
 }
 
-fn take_in_one(tx: &Transaction<'_>, run: RunId, told: &Told) -> Result<Option<Change>, rusqlite::Error> {
+/// What one result made of its row.
+enum Fate {
+    Changed(Change),
+    Known,
+    Foreign,
+}
+
+fn take_in_one(tx: &Transaction<'_>, run: RunId, told: &Told) -> Result<Fate, rusqlite::Error> {
     let mut select =
-        tx.prepare_cached("SELECT line, state, expires_ms, window, track FROM row WHERE run = ?1 AND key = ?2")?;
+        tx.prepare_cached("SELECT line, state, expires_ms, window, track, sent FROM row WHERE run = ?1 AND key = ?2")?;
     let found = select.query_row(params![run.0, told.key], |row| {
         let standing = Standing {
             state: state::read(row, 1)?,
             expires: row.get::<_, Option<i64>>(2)?.map(time),
             window: row.get(3)?,
         };
-        Ok((row.get::<_, i64>(0)?, standing, row.get::<_, bool>(4)?))
+        let (track, sent) = (row.get::<_, bool>(4)?, row.get::<_, bool>(5)?);
+        Ok((row.get::<_, i64>(0)?, standing, track, sent))
     });
-    let Some((line, standing, track)) = found.optional()? else {
-        return Ok(None);
+    let Some((line, standing, track, true)) = found.optional()? else {
+        return Ok(Fate::Foreign);
     };
     let Some(to) = after(standing, told) else {
-        return Ok(None);
+        return Ok(Fate::Known);
     };
     let mut update = tx.prepare_cached(
         "UPDATE row SET state = ?3, execution_id = coalesce(?4, execution_id), attempts = ?5, reason = ?6, error = ?7,
@@ -270,7 +291,7 @@ fn take_in_one(tx: &Transaction<'_>, run: RunId, told: &Told) -> Result<Option<C
         told.error,
         told.finished.as_millisecond()
     ])?;
-    Ok(Some(Change {
+    Ok(Fate::Changed(Change {
         from: standing.state,
         to,
         track,

@@ -25,6 +25,7 @@ const SCHEMA: &str = "
         settings      TEXT NOT NULL,
         state         TEXT NOT NULL,
         reason        TEXT,
+        trouble       TEXT,
         created_ms    INTEGER NOT NULL,
         results_after INTEGER NOT NULL DEFAULT 0,
         UNIQUE (name, number)
@@ -41,6 +42,7 @@ const SCHEMA: &str = "
         expires_ms   INTEGER,
         window       INTEGER NOT NULL DEFAULT 0,
         track        INTEGER NOT NULL DEFAULT 0,
+        sent         INTEGER NOT NULL DEFAULT 0,
         execution_id TEXT,
         attempts     INTEGER NOT NULL DEFAULT 0,
         reason       TEXT,

@@ -103,6 +103,7 @@ fn a_row_goes_its_way_and_a_new_process_finds_it_there() {
         rig.journal
             .take_in(rig.run, &[told(2, RowState::Launched)], 7)
             .unwrap()
+            .changes
             .len(),
         1
     );
@@ -135,7 +136,10 @@ fn a_result_that_comes_before_the_confirm_is_noted_stands_and_a_launch_is_never_
         rig.journal
             .take_in(rig.run, &[told(99, RowState::Launched)], 9)
             .unwrap(),
-        []
+        Taken {
+            foreign: 1,
+            ..Taken::default()
+        }
     );
     assert_eq!(rig.journal.latest("spring").unwrap().unwrap().results_after, 9);
     // And the log is never read backwards.

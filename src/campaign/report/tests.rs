@@ -74,6 +74,7 @@ fn report<'a>(journal: &'a Journal, run: &'a Run) -> Report<'a> {
     Report {
         journal,
         run,
+        uncertain: true,
         stopped: &|| false,
     }
 }

@@ -8,7 +8,9 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::value::RawValue;
 
-use super::super::journal::{Change, Counts, Journal, JournalError, Row, RowState, Run, RunState, Sending, Told};
+use super::super::journal::{
+    Change, Counts, Journal, JournalError, Row, RowState, Run, RunState, Sending, Taken, Told,
+};
 use super::super::schedule::{self, Expiry, Opening, Pacer, Schedule};
 use crate::job::{Job, OnUnknown};
 use crate::lane::Lane;
@@ -165,6 +167,31 @@ impl Desk {
     /// Whether only the first rows are to go, and all of them have come to their end.
     pub(super) fn first_are_done(&self) -> bool {
         self.first.is_some() && self.allowed() == 0 && self.under_way() == 0 && self.followed == 0
+    }
+
+    /// Whether nothing of it was ever sent.
+    pub fn is_untouched(&self) -> bool {
+        self.counts.of(RowState::Planned) + self.unfit == self.counts.total()
+    }
+
+    /// The run was never there.
+    ///
+    /// # Errors
+    /// When that cannot be noted.
+    pub(super) fn forget(&mut self) -> Result<(), JournalError> {
+        self.journal.forget(&self.run)
+    }
+
+    /// Notes what keeps it from going on, for those who look.
+    ///
+    /// # Errors
+    /// When it cannot be noted.
+    pub(super) fn set_trouble(&mut self, trouble: Option<String>) -> Result<(), JournalError> {
+        if self.run.trouble != trouble {
+            self.journal.set_trouble(self.run.id, trouble.as_deref())?;
+            self.run.trouble = trouble;
+        }
+        Ok(())
     }
 
     /// Rows that are published, or being so, and have no result.
@@ -374,9 +401,10 @@ impl Desk {
     /// # Errors
     /// When they cannot be noted.
     pub(super) fn take_in(&mut self, told: &[Told], read_up_to: u64) -> Result<Heard, JournalError> {
-        let changes = self.journal.take_in(self.run.id, told, read_up_to)?;
+        let Taken { changes, foreign } = self.journal.take_in(self.run.id, told, read_up_to)?;
         let mut heard = Heard {
             rows: changes.len(),
+            foreign,
             tripped: None,
         };
         for change in &changes {
@@ -477,6 +505,8 @@ impl Desk {
 pub(super) struct Heard {
     /// Rows that stand otherwise.
     pub(super) rows: usize,
+    /// Results of rows that were never sent from here.
+    pub(super) foreign: u64,
     /// Why the campaign is to pause.
     pub(super) tripped: Option<String>,
 }

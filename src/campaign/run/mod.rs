@@ -49,6 +49,8 @@ const CAUGHT_UP: Duration = Duration::from_secs(1);
 const AGAIN: Duration = Duration::from_secs(1);
 /// The clock is looked at so often, whatever is waited for: somebody may set it, or a laptop was asleep.
 const LOOK: Duration = Duration::from_secs(1);
+/// What keeps it from going on is noted for others when it lasts: a start takes a moment.
+const LASTS: Duration = Duration::from_secs(2);
 /// A cancelled run is over when its workers have said nothing for so long.
 const CANCELLED: Duration = Duration::from_secs(60);
 
@@ -59,6 +61,8 @@ pub struct Ports {
     pub observed: Observed,
     pub results: mpsc::Receiver<FollowedResult>,
     pub control: Control,
+    /// What keeps the worker in this process from launching, if there is one and something does.
+    pub standing: Arc<dyn Fn() -> Option<String> + Send + Sync>,
     /// Launches a second that the fleet's limit allows.
     pub rate: Option<f64>,
     /// Nothing lies anywhere and nothing was heard for so long: what has no result is unaccounted.
@@ -109,6 +113,19 @@ pub enum RunError {
     /// The journal cannot be read or written.
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// The same name is run from another journal, or was.
+    #[error(
+        "the results tell of jobs of campaign {campaign}, run {run}, that were never published from this journal: it is run, \
+         or was, from another one, here or on another host, and its rows are not told from these. {said}"
+    )]
+    Foreign {
+        /// The campaign.
+        campaign: String,
+        /// The run.
+        run: u32,
+        /// What to do.
+        said: &'static str,
+    },
     /// The broker was stopped.
     #[error("the broker's side of this process has ended")]
     Ended,
@@ -134,6 +151,8 @@ pub struct Runner {
     /// A pause that is still to be written to the control stream.
     pausing: Option<String>,
     trouble: Option<String>,
+    /// What keeps it from going on, with the worker's reasons, and since when.
+    seen: (Option<String>, Instant),
     /// No worker takes what is published, as far as can be seen.
     unattended: bool,
     not_before: Instant,
@@ -165,6 +184,7 @@ impl Runner {
             cancelled: false,
             pausing: None,
             trouble: None,
+            seen: (None, Instant::now()),
             unattended: false,
             not_before: Instant::now(),
         }
@@ -205,6 +225,7 @@ impl Runner {
                 self.tell(None);
                 None
             };
+            self.note().await?;
             if let Some(ended) = self.over().await? {
                 return Ok(ended);
             }
@@ -254,10 +275,13 @@ impl Runner {
                 let pauses = rules.pauses();
                 let why = pauses.iter().find(|(other, _)| other == scope);
                 let why = why.and_then(|(_, pause)| pause.reason.clone());
-                let said = why.map_or_else(
-                    || format!("{scope} is paused"),
-                    |why| format!("{scope} is paused: {why}"),
-                );
+                let said = match (scope, why) {
+                    // Its own pause needs no name.
+                    (Scope::Campaign { .. }, Some(why)) => why,
+                    (Scope::Campaign { .. }, None) => "by a person".to_owned(),
+                    (scope, Some(why)) => format!("{scope} is paused: {why}"),
+                    (scope, None) => format!("{scope} is paused"),
+                };
                 (RunState::Paused, Some(said))
             }
             Standing::Cancelled => (RunState::Cancelled, None),
@@ -424,6 +448,9 @@ impl Runner {
         }
         self.ahead.ended(any);
         let heard = self.at_desk(move |desk| desk.take_in(&told, last)).await?;
+        if heard.foreign > 0 {
+            return Err(self.foreign().await?);
+        }
         if heard.rows > 0 {
             self.heard = Instant::now();
             self.stir = self.heard;
@@ -432,6 +459,21 @@ impl Runner {
             self.pausing.get_or_insert(why);
         }
         Ok(())
+    }
+
+    /// Results could not be told from another run's: better none of it than rows taken for launched that never were.
+    async fn foreign(&self) -> Result<RunError, RunError> {
+        let (campaign, run, untouched) = self.look(|desk| {
+            let run = desk.run();
+            (run.name.clone(), run.number, desk.is_untouched())
+        });
+        let said = if untouched {
+            self.at_desk(Desk::forget).await?;
+            "Nothing was published. Go on with the journal that it was begun with (campaign.journal), or take another --name"
+        } else {
+            "Nothing more is published from here: let one of the two go on, and give the other another --name"
+        };
+        Ok(RunError::Foreign { campaign, run, said })
     }
 
     fn look_at_queues(&mut self) {
@@ -483,14 +525,28 @@ impl Runner {
         Ok(None)
     }
 
-    fn tell(&self, next: Option<Timestamp>) {
+    /// For those who look into the journal: what they cannot see from there.
+    async fn note(&self) -> Result<(), RunError> {
+        let (trouble, since) = &self.seen;
+        if since.elapsed() < LASTS || self.look(|desk| desk.run().trouble == *trouble) {
+            return Ok(());
+        }
+        let trouble = trouble.clone();
+        self.at_desk(move |desk| desk.set_trouble(trouble)).await
+    }
+
+    fn tell(&mut self, next: Option<Timestamp>) {
+        let trouble = self.trouble.clone().or_else(|| (self.ports.standing)());
+        if self.seen.0 != trouble {
+            self.seen = (trouble.clone(), Instant::now());
+        }
         let (run, counts, followed) = self.look(|desk| (desk.run().clone(), desk.counts(), desk.followed()));
         self.progress.send_modify(|progress| {
             progress.state = run.state;
             progress.reason = run.reason;
             progress.counts = counts;
             progress.followed = followed;
-            progress.trouble = self.trouble.clone();
+            progress.trouble = trouble;
             progress.next = next;
         });
     }

@@ -4,7 +4,7 @@ use anyhow::anyhow;
 use jiff::Timestamp;
 
 use super::{checked_name, journal, usage};
-use crate::campaign::journal::{Journal, OpenError, RunState};
+use crate::campaign::journal::{Journal, OpenError, Run, RunState};
 use crate::cli::{Failed, ask, out, pause, told};
 use crate::config::Config;
 use crate::control::{Entry, Scope};
@@ -78,7 +78,12 @@ pub(super) async fn pause(config: Config, args: PauseArgs) -> Result<(), Failed>
             config.campaign.journal.display()
         ));
     }
+    let why = args.reason.clone().unwrap_or_else(|| "by a person".to_owned());
     pause::begin(&config, &scope(name), args.reason).await?;
+    note(&config, name, None, RunState::Paused, Some(&why));
+    if latest(&config, name).is_some_and(|run| run.state == RunState::Finished) {
+        told::hint("its latest run is finished: the pause holds the next one");
+    }
     out::print(format!(
         "paused: campaign {name}. Nothing more of it is published, and what waits already is\n\
          held back; what a worker has sent is not called back.\n\
@@ -88,7 +93,33 @@ pub(super) async fn pause(config: Config, args: PauseArgs) -> Result<(), Failed>
 }
 
 pub(super) async fn resume(config: Config, args: ResumeArgs) -> Result<(), Failed> {
-    pause::end(&config, &scope(&args.name)).await
+    pause::end(&config, &scope(&args.name)).await?;
+    note(&config, &args.name, None, RunState::Running, None);
+    Ok(())
+}
+
+fn latest(config: &Config, name: &str) -> Option<Run> {
+    journal::open(config).ok()?.latest(name).ok()?
+}
+
+/// Where nobody runs it, nobody would note it in this host's journal, if it is there.
+fn note(config: &Config, name: &str, number: Option<u32>, state: RunState, reason: Option<&str>) {
+    let Some(run) = latest(config, name) else { return };
+    let goes = matches!(run.state, RunState::Running | RunState::Paused);
+    if !goes || number.is_some_and(|number| number != run.number) {
+        return;
+    }
+    let noted = Journal::open_existing(&config.campaign.journal)
+        .map_err(anyhow::Error::from)
+        .and_then(|journal| {
+            if !journal.is_run_now(&run) {
+                journal.set_state(run.id, state, reason)?;
+            }
+            Ok(())
+        });
+    if let Err(error) = noted {
+        told::hint(&format!("it holds; the journal here does not say so yet: {error:#}"));
+    }
 }
 
 pub(super) async fn cancel(config: Config, args: CancelArgs) -> Result<(), Failed> {
@@ -109,11 +140,19 @@ pub(super) async fn cancel(config: Config, args: CancelArgs) -> Result<(), Faile
         run,
         at: Timestamp::now(),
     };
+    let runs_now = journal::open(&config)
+        .ok()
+        .zip(latest(&config, &name))
+        .is_some_and(|(journal, latest)| journal.is_run_now(&latest));
     pause::write(&config, &entry).await?;
+    note(&config, &name, Some(run), RunState::Cancelled, Some("by a person"));
     out::print(format!(
-        "cancelled: campaign {name}, run {run}. What waits or is delayed is not launched any more;\n\
-         what a worker has sent is not called back.\n"
+        "cancelled: campaign {name}, run {run}. What waits or is delayed is not launched\n\
+         any more; what a worker has sent is not called back.\n"
     ))?;
+    if !runs_now {
+        told::hint("nobody runs it here now: the same `campaign run` makes up its account, and launches nothing");
+    }
     Ok(())
 }
 

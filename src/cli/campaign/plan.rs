@@ -217,7 +217,14 @@ fn histogram(text: &mut String, plan: &Plan, zone: &TimeZone) {
         return;
     }
     let own = plan.zones.len().min(ZONES);
-    let _ = write!(text, "\n{:<16}", "launches from");
+    let hours = forecast.bin.as_hours();
+    let long = if hours == 1 {
+        "an hour".to_owned()
+    } else {
+        format!("{hours} hours")
+    };
+    let _ = writeln!(text, "\n{long} a line, by the clock of {}:", zone_name(zone));
+    let _ = write!(text, "{:<16}", "launches from");
     for zone in &plan.zones[..own] {
         let name: String = zone_name(zone).chars().take(14).collect();
         let _ = write!(text, " {name:>14}");

@@ -25,10 +25,11 @@ const CLEARING: Duration = Duration::from_secs(2);
     flowlaunch campaign report spring --failed -o again.csv\n\n\
     A line for each row of the input, in its order, whatever became of it: line, key,\n\
     flowId, state, executionId, attempts, reason, error, publishedAt, finishedAt.\n\n\
-    With --failed: the rows that are dead, expired, unknown, unaccounted, cancelled or\n\
-    failed, as they stand in the input and ready to be run as a campaign of another\n\
-    name. The input file is read again for it. With --format jsonl, and for what came\n\
-    from standard input, they are made of what the journal knows: inputs, key and flow.")]
+    With --failed: the rows that are dead, expired, cancelled or failed, as they stand\n\
+    in the input and ready to be run as a campaign of another name. The input file is\n\
+    read again for it. With --format jsonl, and for what came from standard input,\n\
+    they are made of what the journal knows: inputs, key and flow. Rows that may have\n\
+    been launched (unknown, unaccounted) are among them with --uncertain alone.")]
 pub(super) struct Args {
     /// What it is called.
     #[arg(value_parser = checked_name)]
@@ -49,6 +50,10 @@ pub(super) struct Args {
     /// Only the rows that were not launched or whose execution failed, as they stand in the input.
     #[arg(long)]
     failed: bool,
+
+    /// With --failed: also those of which nobody knows whether they were launched.
+    #[arg(long, requires = "failed")]
+    uncertain: bool,
 }
 
 pub(super) async fn run(config: Config, args: Args, stop: CancellationToken) -> Result<(), Failed> {
@@ -76,8 +81,15 @@ fn make(config: &Config, args: &Args, stop: &CancellationToken) -> Result<(), Fa
     let report = Report {
         journal: &journal,
         run: &run,
+        uncertain: args.uncertain,
         stopped: &|| stop.is_cancelled(),
     };
+    if report.has_file() && same_file(&args.output, Path::new(&run.source)) {
+        return Err(usage(anyhow!(
+            "{} is the file of the campaign's rows: write to another one",
+            args.output.display()
+        )));
+    }
     if !args.failed {
         let format = args.format.unwrap_or(Format::Csv);
         let written = out::stream(&args.output, |into| Ok(report.all(format, into)?))?;
@@ -101,9 +113,28 @@ fn make(config: &Config, args: &Args, stop: &CancellationToken) -> Result<(), Fa
     })?;
     if let Some((tally, how)) = written {
         told::hint(&summary(&tally, "rows to be launched again"));
+        let counts = journal.counts(run.id)?;
+        let doubt = counts.of(RowState::Unknown) + counts.of(RowState::Unaccounted);
+        if !args.uncertain && doubt > 0 {
+            told::hint(&format!(
+                "{doubt} more may have been launched, nobody knows, and are not among them: look at each first; \
+                 --uncertain writes them too"
+            ));
+        }
+        let unfit = journal.unfit(run.id)?;
+        if as_known && unfit > 0 {
+            told::hint(&format!(
+                "{unfit} bad rows are not among them: the journal does not have what they say; mend them in the input"
+            ));
+        }
         advise(&tally, how);
     }
     Ok(())
+}
+
+fn same_file(one: &Path, other: &Path) -> bool {
+    let whole = |path: &Path| path.canonicalize().ok();
+    whole(one).is_some_and(|one| whole(other) == Some(one))
 }
 
 /// The flags that take rows back which were made of what the journal knows.

@@ -15,6 +15,7 @@ use super::inputs::Reader;
 use super::rejects::keep_rejects;
 use super::screen::Screen;
 use super::settings::{Flags, Settings};
+use super::text::remedy;
 use super::usage;
 use crate::app::campaign::{self as app, Campaign, Launcher, Options};
 use crate::campaign::begin::{BeginError, Begun, Order, begin, so_many};
@@ -85,7 +86,7 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(config: Config, args: Args, stop: CancellationToken) -> Result<(), Failed> {
-    app::check(&config).map_err(Failed::Usage)?;
+    app::check(&config, !args.no_worker).map_err(Failed::Usage)?;
     let settings = args.flags.settings()?;
     let name = settings.name.clone();
     let wanted = (args.again, args.first, args.rejects.clone());
@@ -127,14 +128,24 @@ pub(super) async fn run(config: Config, args: Args, stop: CancellationToken) -> 
     match ended {
         Ended::Finished | Ended::Cancelled if launched == counts.total() => Ok(()),
         Ended::Finished | Ended::Cancelled => Err(Failed::Work(anyhow!(
-            "{} of {} rows were not launched: `flowlaunch campaign report {name}` names them",
-            counts.total() - launched,
-            counts.total()
+            "{}: `flowlaunch campaign report {name}` names them",
+            missed(counts)
         ))),
         Ended::FirstDone => Err(Failed::Work(anyhow!(
             "the first rows are done, and nothing else was published: the same command without --first launches the rest"
         ))),
         Ended::Stopped => Ok(()),
+    }
+}
+
+/// How many were not launched, and of how many nobody knows.
+fn missed(counts: Counts) -> String {
+    let doubt = counts.of(RowState::Unknown) + counts.of(RowState::Unaccounted);
+    let (all, not) = (counts.total(), counts.total() - counts.launched() - doubt);
+    match (not, doubt) {
+        (not, 0) => format!("{not} of {all} rows were not launched"),
+        (0, doubt) => format!("{doubt} of {all} rows may have been launched, or not"),
+        (not, doubt) => format!("{not} of {all} rows were not launched, and {doubt} may have been"),
     }
 }
 
@@ -187,15 +198,16 @@ fn read(
         BeginError::Held(_)
         | BeginError::Bad(_)
         | BeginError::Empty(_)
-        | BeginError::Lock(_)
         | BeginError::Open(_)
         | BeginError::Journal(_)
         | BeginError::Plan(PlanError::Flows(_) | PlanError::Source(SourceError::Rejects(_))) => {
             Failed::Work(error.into())
         }
-        BeginError::Plan(_) | BeginError::Changed { .. } | BeginError::Otherwise { .. } | BeginError::Over { .. } => {
-            usage(error)
-        }
+        BeginError::Lock { .. }
+        | BeginError::Plan(_)
+        | BeginError::Changed { .. }
+        | BeginError::Otherwise { .. }
+        | BeginError::Over { .. } => usage(error),
     })
 }
 
@@ -216,15 +228,10 @@ fn said(begun: &Begun, args: &Args) {
         told::hint(&format!("its start, {late}, is past: it begins now"));
     }
     if let (RunState::Paused, Some(reason)) = (run.state, &run.reason) {
-        told::hint(&format!(
-            "{reason}; `flowlaunch campaign resume {}` goes on with it",
-            run.name
-        ));
+        told::hint(&format!("it was paused: {reason}; `{}` goes on with it", remedy(run)));
     }
     if let Some(first) = args.first.filter(|_| begun.plan.is_some()) {
-        told::hint(&format!(
-            "the first {first} rows are launched and followed to their end"
-        ));
+        told::hint(&format!("the first {first} rows go, and are followed to their end"));
     }
 }
 
@@ -264,7 +271,7 @@ async fn go(campaign: &mut Campaign, args: &Args, stop: &CancellationToken) -> a
 
 /// Runs it, and shows how far it is.
 async fn watch(campaign: &mut Campaign, stop: &CancellationToken) -> anyhow::Result<Ended> {
-    let (mut screen, progress, standing) = (Screen::new(), campaign.progress(), campaign.standing());
+    let (mut screen, progress) = (Screen::new(), campaign.progress());
     let mut look = interval(LOOK);
     let ended = {
         let mut running = std::pin::pin!(campaign.run(stop));
@@ -273,7 +280,7 @@ async fn watch(campaign: &mut Campaign, stop: &CancellationToken) -> anyhow::Res
                 ended = &mut running => break ended,
                 _ = look.tick() => {
                     let progress = progress.borrow().clone();
-                    screen.show(&progress, standing().as_deref(), Timestamp::now());
+                    screen.show(&progress, Timestamp::now());
                 }
             }
         }
@@ -334,7 +341,7 @@ fn tell(run: &Run, counts: Counts, ended: Ended, as_json: bool) -> anyhow::Resul
         ),
         Ended::FirstDone => format!("campaign {name}, run {}: its first rows are done\n", run.number),
         Ended::Stopped => format!(
-            "campaign {name}, run {}: stopped here; the same command goes on. What is published\nis launched all the same where workers run: `flowlaunch campaign pause {name}` holds it\n",
+            "campaign {name}, run {}: stopped here; the same command goes on. Workers that\nrun elsewhere launch what is published all the same:\n`flowlaunch campaign pause {name}` holds it\n",
             run.number
         ),
     };

@@ -45,11 +45,10 @@ impl Screen {
         }
     }
 
-    /// `standing` is what the worker in this process says, when that is not all well.
-    pub(super) fn show(&mut self, progress: &Progress, standing: Option<&str>, now: Timestamp) {
+    pub(super) fn show(&mut self, progress: &Progress, now: Timestamp) {
         let ended = progress.counts.ended();
         let rate = self.rate(progress.counts.launched());
-        let why = why(progress, standing);
+        let why = why(progress);
         if why != self.why.0 {
             self.why = (why, Instant::now(), false);
         }
@@ -98,13 +97,11 @@ impl Screen {
     }
 }
 
-fn why(progress: &Progress, standing: Option<&str>) -> Option<String> {
+fn why(progress: &Progress) -> Option<String> {
     match progress.state {
-        RunState::Paused => progress.reason.clone(),
+        RunState::Paused => Some(format!("paused: {}", progress.reason.as_deref().unwrap_or_default())),
         RunState::Cancelled => Some("cancelled: what was published is accounted for".to_owned()),
-        RunState::Loading | RunState::Running | RunState::Finished => {
-            progress.trouble.clone().or_else(|| standing.map(str::to_owned))
-        }
+        RunState::Loading | RunState::Running | RunState::Finished => progress.trouble.clone(),
     }
 }
 

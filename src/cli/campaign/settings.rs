@@ -49,7 +49,7 @@ pub(super) struct Flags {
     #[arg(long = "input", value_name = "KEY=TEXT", value_parser = checked_input)]
     input: Vec<String>,
 
-    /// Stands before the name of every input, such as Flow.
+    /// Stands before the name of every input, such as `Flow.` for Flow.email
     #[arg(long, value_name = "TEXT")]
     input_prefix: Option<String>,
 

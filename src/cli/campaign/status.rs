@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::text::{cut, day};
+use super::text::{cut, day, remedy};
 use super::{checked_name, journal};
 use crate::campaign::journal::{LATELY, Look, RowState, RunState, Trouble};
 use crate::cli::{Failed, out};
@@ -29,7 +29,7 @@ const SCREEN: usize = 23;
     well. With --watch: until the campaign has ended; a line for each change where\n\
     there is no terminal.\n\n\
     With --json: campaign, run, state (running, paused, cancelled, finished), reason,\n\
-    source, digest, createdAt, runsNow, rows, done, states (rows by state), failures\n\
+    trouble (what keeps it from going on), source, digest, createdAt, runsNow, rows, done, states (rows by state), failures\n\
     (state, reason, count, lastLine, lastError), launchedLastMinute, endsAbout.")]
 pub(super) struct Args {
     /// What it is called.
@@ -105,6 +105,11 @@ impl Seen {
         self.look.counts.total() - self.look.counts.ended()
     }
 
+    /// What keeps it from going on, as whoever runs it saw it last.
+    fn trouble(&self) -> Option<&str> {
+        self.look.run.trouble.as_deref().filter(|_| self.now)
+    }
+
     /// How long it takes still, if it goes on as it did lately.
     fn takes(&self) -> Option<SignedDuration> {
         let (left, lately) = (self.left(), self.look.lately);
@@ -142,6 +147,7 @@ impl Seen {
             "run": run.number,
             "state": run.state.as_str(),
             "reason": run.reason,
+            "trouble": self.trouble(),
             "source": run.source,
             "digest": run.digest,
             "createdAt": run.created,
@@ -179,6 +185,9 @@ impl Seen {
             .as_deref()
             .map_or_else(String::new, |reason| format!(": {reason}"));
         let _ = writeln!(text, "state    {}", cut(&format!("{}{reason}", run.state.as_str()), 71));
+        if let Some(trouble) = self.trouble() {
+            let _ = writeln!(text, "but      {}", cut(trouble, 71));
+        }
         let _ = writeln!(text, "rows of  {}", cut(&run.source, 71));
         let _ = writeln!(text, "created  {}\n", day(run.created));
         self.rows(&mut text);
@@ -258,6 +267,39 @@ impl Seen {
         }
     }
 
+    /// What ends the pause.
+    fn remedy(&self) -> String {
+        remedy(&self.look.run)
+    }
+
+    /// What was missed, and what may not have been.
+    fn missed(&self) -> String {
+        let (name, counts) = (&self.look.run.name, &self.look.counts);
+        let doubt = counts.of(RowState::Unknown) + counts.of(RowState::Unaccounted);
+        let missed = counts.not_launched() - doubt;
+        let mut text = String::new();
+        if missed > 0 {
+            text = format!(
+                "{missed} were not launched; ready to be run again:\n\
+                 `flowlaunch campaign report {name} --failed -o again.csv`\n"
+            );
+        }
+        if doubt > 0 {
+            let _ = writeln!(
+                text,
+                "{doubt} may have been launched, nobody knows: look at each before it is run again"
+            );
+        }
+        if counts.of(RowState::Failed) > 0 {
+            let _ = writeln!(
+                text,
+                "{} were launched, and their execution failed",
+                counts.of(RowState::Failed)
+            );
+        }
+        text.trim_end().to_owned()
+    }
+
     /// What to do next.
     fn next(&self) -> String {
         let name = &self.look.run.name;
@@ -266,16 +308,18 @@ impl Seen {
             (RunState::Loading, _) => "its rows are being read".to_owned(),
             (RunState::Running, true) => format!("it goes on; `flowlaunch campaign pause {name}` stops it"),
             (RunState::Running, false) => again.to_owned(),
-            (RunState::Paused, true) => format!("`flowlaunch campaign resume {name}` goes on with it"),
-            (RunState::Paused, false) => format!("`flowlaunch campaign resume {name}` ends the pause;\n{again}"),
+            (RunState::Paused, true) => format!("`{}` goes on with it", self.remedy()),
+            (RunState::Paused, false) => format!("`{}` ends the pause;\n{again}", self.remedy()),
+            (RunState::Cancelled, false) if self.left() > 0 => {
+                "the `flowlaunch campaign run` that began it makes up its account; nothing more is launched".to_owned()
+            }
             (RunState::Cancelled | RunState::Finished, _)
-                if self.look.counts.launched() == self.look.counts.total() =>
+                if self.look.counts.launched() == self.look.counts.total()
+                    && self.look.counts.of(RowState::Failed) == 0 =>
             {
                 "every row was launched".to_owned()
             }
-            (RunState::Cancelled | RunState::Finished, _) => format!(
-                "what was not launched, ready to be run again:\n`flowlaunch campaign report {name} --failed -o again.csv`"
-            ),
+            (RunState::Cancelled | RunState::Finished, _) => self.missed(),
         }
     }
 }
