@@ -12,7 +12,7 @@ on_both! {
 }
 
 async fn paused_and_everything_restarted_every_row_goes_once_when_resumed(stage: Stage) {
-    const ROWS: usize = 600;
+    const ROWS: usize = 400;
     let stage = stage.set("limits.rate", "20/s");
     stage.rows(ROWS);
     let mut worker = stage.on_rabbitmq.then(|| stage.worker());
@@ -131,7 +131,7 @@ async fn a_cancelled_run_with_20_jobs_in_delay_queues_launches_none_of_them(stag
 }
 
 async fn failures_in_a_row_pause_it_and_the_rest_waits_for_a_person(stage: Stage) {
-    const ROWS: usize = 2_000;
+    const ROWS: usize = 800;
     let stage = stage.set("limits.rate", "20/s");
     stage
         .sim
