@@ -130,3 +130,44 @@ fn a_row_that_expired_by_its_own_age_is_not_planned_again() {
     assert_eq!(world.launches.len(), 1);
     assert_eq!(world.desk.counts().of(RowState::Expired), 1);
 }
+
+#[test]
+fn with_park_what_may_be_with_the_broker_is_not_published_again() {
+    let mut world = World::new(Schedule::default(), &["UTC"; 4], at("2027-01-13T12:00Z"));
+    world.desk.terms.on_unknown = Some(OnUnknown::Park);
+    world.fates = vec![world::Fate::KilledBefore];
+    world.run_to_its_end();
+    assert_eq!(world.published.len(), 0);
+    assert_eq!(world.desk.counts().of(RowState::Unknown), 4, "a person knows");
+}
+
+#[test]
+fn so_many_failures_in_a_row_trip_it_and_a_launch_in_between_does_not_let_them_add_up() {
+    let mut world = World::new(Schedule::default(), &["UTC"; 6], at("2027-01-13T12:00Z"));
+    world.desk.terms.pause_on_failures = 3;
+    let batch = world.desk.next(
+        world.now,
+        Room {
+            rows: 10,
+            ahead: Duration::ZERO,
+        },
+    );
+    assert_eq!(batch.unwrap().jobs.len(), 6);
+    let told = |n: u64, state| Told {
+        key: format!("row-{n}"),
+        state,
+        execution_id: None,
+        attempts: 1,
+        reason: Some("refused".to_owned()),
+        error: Some("no such flow".to_owned()),
+        finished: at("2027-01-13T12:00:01Z"),
+    };
+    let mut hear = |rows: &[(u64, RowState)]| {
+        let told: Vec<_> = rows.iter().map(|(n, state)| told(*n, *state)).collect();
+        world.desk.take_in(&told, 1).unwrap().tripped
+    };
+    use RowState::{Dead, Launched};
+    assert_eq!(hear(&[(0, Dead), (1, Dead), (2, Launched), (3, Dead), (4, Dead)]), None);
+    let why = hear(&[(5, Dead)]).unwrap();
+    assert!(why.contains("3 rows in a row") && why.contains("no such flow"), "{why}");
+}
