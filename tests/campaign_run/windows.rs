@@ -26,9 +26,9 @@ async fn a_gate_that_is_closed_past_the_windows_end_calls_nobody_until_the_next_
     if let Some(worker) = &mut worker {
         worker.wait_ready().await;
     }
-    // The first window has half a minute at least, and a minute and a half at most.
+    // The first window has 45 s at least, and 105 s at most.
     let (begun, minute) = (Timestamp::now(), SignedDuration::from_mins(1));
-    let closes = (begun + SignedDuration::from_secs(60)).round(Unit::Minute).unwrap();
+    let closes = (begun + SignedDuration::from_secs(75)).round(Unit::Minute).unwrap();
     let opens = closes + minute;
     let clock = |at: Timestamp| at.strftime("%H:%M").to_string();
     let windows = format!(
