@@ -4,7 +4,6 @@ mod inside;
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
@@ -105,11 +104,6 @@ fn standing(health: Known) -> Arc<dyn Fn() -> Option<String> + Send + Sync> {
         let passes = standing.reason == WORKING || standing.reason.starts_with(PAUSED);
         (!standing.ready || !passes).then_some(standing.reason)
     })
-}
-
-/// Where the journal is.
-pub fn journal(config: &Config) -> PathBuf {
-    config.campaign.journal.clone()
 }
 
 /// Works on a thread of its own, which ends with it: what it took of memory is given back.

@@ -406,30 +406,6 @@ impl Journal {
         self.told(read())
     }
 
-    /// Hands over every row, in the order of the input, one at a time.
-    ///
-    /// # Errors
-    /// What `take` gives, or the journal's own.
-    pub fn each_row<E: From<JournalError>>(
-        &self,
-        run: RunId,
-        mut take: impl FnMut(Row) -> Result<(), E>,
-    ) -> Result<(), E> {
-        let fault = |why| JournalError {
-            path: self.path.clone(),
-            why,
-        };
-        let mut select = self
-            .connection
-            .prepare(&format!("{ROW} WHERE run = ?1 ORDER BY line"))
-            .map_err(fault)?;
-        let mut rows = select.query(params![run.0]).map_err(fault)?;
-        while let Some(row) = rows.next().map_err(fault)? {
-            take(row_of(row).map_err(fault)?)?;
-        }
-        Ok(())
-    }
-
     fn told<T>(&self, done: Result<T, rusqlite::Error>) -> Result<T, JournalError> {
         done.map_err(|why| JournalError {
             path: self.path.clone(),

@@ -142,6 +142,21 @@ impl Journal {
         self.told(read)
     }
 
+    /// Up to `most` rows that were published, the first of the input first.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn first_published(&self, run: RunId, most: usize) -> Result<Vec<Row>, JournalError> {
+        let read = || {
+            let mut select = self.connection.prepare(&format!(
+                "{ROW} WHERE run = ?1 AND published_ms IS NOT NULL ORDER BY line LIMIT ?2"
+            ))?;
+            let rows = select.query_map(params![run.0, i64::try_from(most).unwrap_or(i64::MAX)], row_of)?;
+            rows.collect()
+        };
+        self.told(read())
+    }
+
     /// How many rows were never to be launched.
     ///
     /// # Errors

@@ -68,7 +68,7 @@ impl Rig {
 
     fn states(&self) -> Vec<(u64, RowState)> {
         let mut states = Vec::new();
-        let each = self.journal.each_row(self.run, |row| {
+        let each = self.journal.each_in_pages(self.run, false, |row| {
             states.push((row.planned.line, row.state));
             Ok::<_, JournalError>(())
         });

@@ -491,11 +491,9 @@ impl Desk {
     /// # Errors
     /// When it cannot be noted.
     pub(super) fn stand(&mut self, state: RunState, reason: Option<String>) -> Result<(), JournalError> {
-        if self.run.state != state || self.run.reason != reason {
-            self.journal.set_state(self.run.id, state, reason.as_deref())?;
-            self.run.state = state;
-            self.run.reason = reason;
-        }
+        self.journal.set_state(self.run.id, state, reason.as_deref())?;
+        self.run.state = state;
+        self.run.reason = reason;
         Ok(())
     }
 }

@@ -291,7 +291,10 @@ impl Runner {
             self.heard = Instant::now();
             self.at_desk(Desk::cancel).await?;
         }
-        self.at_desk(move |desk| desk.stand(state, reason)).await?;
+        // Asked at every turn of the loop: no thread is needed to find that nothing changed.
+        if self.look(|desk| desk.run().state != state || desk.run().reason != reason) {
+            self.at_desk(move |desk| desk.stand(state, reason)).await?;
+        }
         Ok(standing == Standing::Free && self.pausing.is_none())
     }
 

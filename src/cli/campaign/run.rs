@@ -242,13 +242,7 @@ async fn go(campaign: &mut Campaign, args: &Args, stop: &CancellationToken) -> a
             return Ok(ended);
         }
         let (rows, left) = campaign.look(|desk| -> Result<_, JournalError> {
-            let mut rows = Vec::new();
-            desk.journal().each_row(desk.run().id, |row| {
-                if row.published.is_some() && rows.len() < SHOWN {
-                    rows.push(row);
-                }
-                Ok::<_, JournalError>(())
-            })?;
+            let rows = desk.journal().first_published(desk.run().id, SHOWN)?;
             Ok((rows, desk.counts().of(RowState::Planned)))
         })?;
         out::print(first(&rows))?;
