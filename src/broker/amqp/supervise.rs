@@ -1,7 +1,9 @@
 //! Keeps a session alive: builds it, waits for its end, and builds the next one with backoff, for ever.
 
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -50,7 +52,10 @@ pub(super) async fn forever(
     let mut pause = FIRST_PAUSE;
     while !stop.is_cancelled() {
         let began = Instant::now();
-        match session.run(&link).await {
+        // A session that panics is a bug of ours, and one more that ended: without its side the worker would go on, and each
+        // launch of it would go unreported.
+        let ended = AssertUnwindSafe(session.run(&link)).catch_unwind().await;
+        match ended.unwrap_or_else(|_| Err("it panicked, which is a bug".into())) {
             Ok(()) => break,
             Err(Ended { why, at_once }) => {
                 let was_up = link.borrow().is_up();
@@ -75,4 +80,40 @@ pub(super) async fn forever(
     }
     link.send_replace(Link::Down("stopped".to_owned()));
     info!(side, "the broker session is closed");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Clumsy {
+        runs: u32,
+    }
+
+    impl Session for Clumsy {
+        async fn run(&mut self, link: &watch::Sender<Link>) -> Result<(), Ended> {
+            link.send_replace(Link::Up);
+            tokio::task::yield_now().await;
+            self.runs += 1;
+            assert_ne!(self.runs, 1, "as a bug would");
+            Ok(())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_session_that_panics_is_followed_by_another_one() {
+        let (link, mut seen) = watch::channel(Link::Down("not connected yet".to_owned()));
+        let story = async {
+            seen.wait_for(|link| matches!(link, Link::Down(why) if why.contains("panicked")))
+                .await
+                .unwrap();
+            seen.wait_for(|link| *link == Link::Down("stopped".to_owned()))
+                .await
+                .unwrap();
+        };
+        tokio::join!(
+            story,
+            forever("publishing", CancellationToken::new(), link, Clumsy { runs: 0 })
+        );
+    }
 }
