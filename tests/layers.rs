@@ -15,7 +15,7 @@ const BROKER_BLIND: &str = "the broker moves bytes and headers and never sees a 
 const CONFIG: &str = "config gathers every component's Settings; only cli and app name it";
 const HELPERS: &str = "telemetry and shutdown are helpers of main, cli and app, and import nothing of ours";
 const SIMULATOR: &str = "the simulator imports nothing of ours, and only cli and app name it";
-const PORTS: &str = "nothing under worker names lapin, rusqlite or reqwest";
+const PORTS: &str = "nothing under worker names lapin, rusqlite, reqwest or hyper";
 const SETTLE: &str = "only worker::settle settles (brokers implement it)";
 const ENVIRONMENT: &str = "only config reads the environment";
 const SPAWN: &str = "only app and worker spawn, and broker and simulator for their own connections; always through a \
@@ -73,9 +73,11 @@ const BANS: [Ban; 5] = [
             "lapin::",
             "rusqlite::",
             "reqwest::",
+            "hyper::",
             "use lapin",
             "use rusqlite",
             "use reqwest",
+            "use hyper",
         ],
         |f| f.top != "worker",
     ),

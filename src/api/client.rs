@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use http::header::{AUTHORIZATION, CONTENT_TYPE};
-use http::{HeaderValue, Method};
+use hyper_util::client::proxy::matcher::Matcher;
 use jiff::Timestamp;
 use url::Url;
 
+use super::connect::{self, Way};
 use super::last_look::{self, Progress};
 use super::transport::{self, Answer};
+use super::wire::Wire;
 use super::{AccessToken, BuildError, InputsField, LaunchRequest, Settings, classify};
 use crate::outcome::{Class, Failure, Receipt};
 
@@ -42,6 +43,7 @@ pub struct Client {
     pub(super) flows: Url,
     pub(super) timeout: Duration,
     launches: Url,
+    wire: Wire,
     inputs_field: InputsField,
 }
 
@@ -51,9 +53,16 @@ impl Client {
     /// # Errors
     /// When the URL or the certificates are of no use.
     pub fn new(settings: &Settings) -> Result<Self, BuildError> {
+        Self::past(connect::proxies(&settings.base_url), settings)
+    }
+
+    fn past(proxies: Matcher, settings: &Settings) -> Result<Self, BuildError> {
         let launches = transport::endpoint("base_url", &settings.base_url, "api/v2/flows/executions")?;
+        let tls = connect::tls(settings, &launches)?;
+        let way = Way::new(&transport::uri("base_url", &launches)?, &proxies, tls.clone());
         Ok(Self {
-            http: transport::pool(settings, &launches)?,
+            http: transport::pool(settings, &launches, tls)?,
+            wire: Wire::new("base_url", &launches, way, settings.connect_timeout)?,
             flows: transport::endpoint("base_url", &settings.base_url, "api/v2/flows")?,
             timeout: settings.timeout,
             launches,
@@ -63,8 +72,8 @@ impl Client {
 
     /// Launches a flow, or says why not.
     ///
-    /// `last_look` is called once, right before the first byte is written and on the connection's task, so it must be quick;
-    /// when it says no, nothing is written and the attempt is [`Attempted::Withdrawn`] (at the price of that connection).
+    /// `last_look` is called once, right before the first byte is written, and must be quick; when it says no, nothing is
+    /// written and the attempt is [`Attempted::Withdrawn`] (at the price of that connection).
     ///
     /// Dropping the future before that writes nothing; after it the outcome is unknown to everybody.
     pub async fn launch<L>(&self, request: &LaunchRequest<'_>, token: &AccessToken, last_look: L) -> Reply
@@ -72,12 +81,7 @@ impl Client {
         L: Fn() -> bool + Send + Sync + 'static,
     {
         let (body, sent) = last_look::guard(request.encode(self.inputs_field), last_look);
-        let mut http = reqwest::Request::new(Method::POST, self.launches.clone());
-        http.headers_mut().insert(AUTHORIZATION, token.header());
-        http.headers_mut()
-            .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        *http.body_mut() = Some(reqwest::Body::wrap(body));
-        match transport::exchange(&self.http, http, self.timeout).await {
+        match self.wire.post(body, token.header(), self.timeout).await {
             Ok(mut answer) => {
                 answer.hide(token.secret());
                 Reply {
@@ -87,9 +91,16 @@ impl Client {
             }
             Err(reason) => Reply {
                 status: None,
-                outcome: unanswered(sent.give_up(), transport::at(&self.launches), &reason),
+                outcome: unanswered(sent.progress(), transport::at(&self.launches), &reason),
             },
         }
+    }
+}
+
+impl Client {
+    /// Closes connections that no launch has used for a while; never returns. Whoever launches for long runs it beside.
+    pub async fn close_unused(&self) {
+        self.wire.close_unused().await;
     }
 }
 

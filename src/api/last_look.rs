@@ -17,12 +17,11 @@ use http_body::{Body, Frame, SizeHint};
 const WAITING: u8 = 0;
 const WRITTEN: u8 = 1;
 const WITHDRAWN: u8 = 2;
-const GIVEN_UP: u8 = 3;
 
 /// How far a request came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Progress {
-    /// Not a byte was written, and none will be.
+    /// Not a byte was written.
     Unsent,
     /// It was handed to the connection: it may have arrived.
     Written,
@@ -30,35 +29,23 @@ pub(super) enum Progress {
     Withdrawn,
 }
 
-/// The sender's end: asks how far the request came.
+/// The sender's end: tells how far the request came.
 pub(super) struct Sent(Arc<AtomicU8>);
 
 impl Sent {
-    /// How far it came; from now on nothing is written that was not yet.
-    ///
-    /// Without this a request whose time-out ended the waiting could still lie in the connection's queue, be written a
-    /// moment later, and count as unsent.
-    pub(super) fn give_up(&self) -> Progress {
-        match self
-            .0
-            .compare_exchange(WAITING, GIVEN_UP, Ordering::AcqRel, Ordering::Acquire)
-        {
-            Err(WRITTEN) => Progress::Written,
-            Err(WITHDRAWN) => Progress::Withdrawn,
-            Ok(_) | Err(_) => Progress::Unsent,
+    /// How far it came. That is the end of it only once the sending is over: whoever gives it up drops the request together
+    /// with its connection (see `wire`), so that nothing of it can be written a moment later.
+    pub(super) fn progress(&self) -> Progress {
+        match self.0.load(Ordering::Acquire) {
+            WRITTEN => Progress::Written,
+            WITHDRAWN => Progress::Withdrawn,
+            _ => Progress::Unsent,
         }
     }
 }
 
-// The caller was dropped, while the request may lie in the connection's queue.
-impl Drop for Sent {
-    fn drop(&mut self) {
-        self.give_up();
-    }
-}
-
 /// A body of these bytes, behind the last look.
-pub(super) fn guard<L>(bytes: Bytes, last_look: L) -> (Guarded<L>, Sent)
+pub(super) fn guard<L>(bytes: Bytes, last_look: L) -> (Guarded, Sent)
 where
     L: Fn() -> bool + Send + Sync + 'static,
 {
@@ -66,7 +53,7 @@ where
     (
         Guarded {
             bytes: Some(bytes),
-            last_look,
+            last_look: Box::new(last_look),
             progress: Arc::clone(&progress),
         },
         Sent(progress),
@@ -74,9 +61,9 @@ where
 }
 
 /// The connection's end: the body.
-pub(super) struct Guarded<L> {
+pub(super) struct Guarded {
     bytes: Option<Bytes>,
-    last_look: L,
+    last_look: Box<dyn Fn() -> bool + Send + Sync>,
     progress: Arc<AtomicU8>,
 }
 
@@ -85,21 +72,7 @@ pub(super) struct Guarded<L> {
 #[error("called off before it was written")]
 pub(super) struct CalledOff;
 
-// Nothing in here is ever pinned.
-impl<L> Unpin for Guarded<L> {}
-
-impl<L: Fn() -> bool> Guarded<L> {
-    fn may_go(&self) -> bool {
-        let next = if (self.last_look)() { WRITTEN } else { WITHDRAWN };
-        // Fails when the sender gave up in the meantime.
-        self.progress
-            .compare_exchange(WAITING, next, Ordering::AcqRel, Ordering::Acquire)
-            .is_ok()
-            && next == WRITTEN
-    }
-}
-
-impl<L: Fn() -> bool> Body for Guarded<L> {
+impl Body for Guarded {
     type Data = Bytes;
     type Error = CalledOff;
 
@@ -110,11 +83,10 @@ impl<L: Fn() -> bool> Body for Guarded<L> {
         let Some(bytes) = self.bytes.take() else {
             return Poll::Ready(None);
         };
-        Poll::Ready(Some(if self.may_go() {
-            Ok(Frame::data(bytes))
-        } else {
-            Err(CalledOff)
-        }))
+        let may_go = (self.last_look)();
+        self.progress
+            .store(if may_go { WRITTEN } else { WITHDRAWN }, Ordering::Release);
+        Poll::Ready(Some(if may_go { Ok(Frame::data(bytes)) } else { Err(CalledOff) }))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -128,11 +100,9 @@ impl<L: Fn() -> bool> Body for Guarded<L> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicUsize;
-
     use super::*;
 
-    fn first_poll<L: Fn() -> bool>(body: &mut Guarded<L>) -> bool {
+    fn first_poll(body: &mut Guarded) -> bool {
         match Pin::new(body).poll_frame(&mut Context::from_waker(std::task::Waker::noop())) {
             Poll::Ready(Some(frame)) => frame.is_ok(),
             Poll::Ready(None) | Poll::Pending => false,
@@ -144,44 +114,17 @@ mod tests {
         let (mut body, sent) = guard(Bytes::from_static(b"{}"), || true);
         assert_eq!(body.size_hint().exact(), Some(2));
         assert!(!body.is_end_stream());
+        assert_eq!(sent.progress(), Progress::Unsent);
         assert!(first_poll(&mut body));
         assert!(body.is_end_stream());
         assert!(!first_poll(&mut body));
-        assert_eq!(sent.give_up(), Progress::Written);
+        assert_eq!(sent.progress(), Progress::Written);
     }
 
     #[test]
     fn withdrawn_by_the_last_look() {
         let (mut body, sent) = guard(Bytes::from_static(b"{}"), || false);
         assert!(!first_poll(&mut body));
-        assert_eq!(sent.give_up(), Progress::Withdrawn);
-    }
-
-    #[test]
-    fn what_was_given_up_or_dropped_is_never_written() {
-        let (mut body, sent) = guard(Bytes::from_static(b"{}"), || true);
-        assert_eq!(sent.give_up(), Progress::Unsent);
-        assert!(!first_poll(&mut body));
-        assert_eq!(sent.give_up(), Progress::Unsent);
-
-        let (mut body, sent) = guard(Bytes::from_static(b"{}"), || true);
-        drop(sent);
-        assert!(!first_poll(&mut body));
-    }
-
-    #[test]
-    fn given_up_during_the_last_look_is_not_written() {
-        let looks = Arc::new(AtomicUsize::new(0));
-        let sent = Arc::new(std::sync::Mutex::new(None::<Sent>));
-        let (mut body, its) = guard(Bytes::from_static(b"{}"), {
-            let (looks, sent) = (Arc::clone(&looks), Arc::clone(&sent));
-            move || {
-                looks.fetch_add(1, Ordering::Relaxed);
-                sent.lock().unwrap().as_ref().unwrap().give_up() == Progress::Unsent
-            }
-        });
-        *sent.lock().unwrap() = Some(its);
-        assert!(!first_poll(&mut body));
-        assert_eq!(looks.load(Ordering::Relaxed), 1);
+        assert_eq!(sent.progress(), Progress::Withdrawn);
     }
 }

@@ -13,6 +13,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use url::Url;
 
+use super::connect;
 use super::transport::{self, Answer};
 use super::{BuildError, Settings, classify, retry_after};
 use crate::outcome::{Class, Failure};
@@ -45,7 +46,7 @@ impl Login {
     pub(super) fn new(settings: &Settings) -> Result<Self, BuildError> {
         let url = transport::endpoint("login_url", &settings.login_url, "oauth/token")?;
         Ok(Self {
-            http: transport::pool(settings, &url)?,
+            http: transport::pool(settings, &url, connect::tls(settings, &url)?)?,
             url,
             client_id: settings.client_id.clone(),
             client_secret: settings.client_secret.clone(),

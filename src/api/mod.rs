@@ -8,8 +8,10 @@ pub use settings::{InputsField, Settings};
 mod region;
 pub use region::{Region, UnknownRegion, is_genesys_domain};
 
-// How bytes get there: one way for the launch, the reads and the login.
+// How bytes get there: connections of its own for the launch, one client for the reads and the login.
+mod connect;
 mod transport;
+mod wire;
 pub use transport::{BuildError, wrong_address};
 
 // The token.

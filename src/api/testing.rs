@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::{InputsField, Settings};
@@ -55,7 +55,7 @@ impl Peer {
 }
 
 /// Reads one request whole.
-pub(super) async fn request(stream: &mut TcpStream) -> String {
+pub(super) async fn request(stream: &mut (impl AsyncRead + Unpin)) -> String {
     let mut bytes = Vec::new();
     loop {
         let text = String::from_utf8_lossy(&bytes).into_owned();

@@ -1,12 +1,5 @@
-//! How bytes get there and back: one way for the launch, the reads and the login.
-//!
-//! Nothing is ever sent twice by itself:
-//! - HTTP/1.1 only: a connection carries one request at a time, so a dying one takes one request along, not hundreds, and
-//!   there is no protocol-level refusal that reqwest would retry by default.
-//! - reqwest's retry policy is off, redirects are not followed (a redirected POST can be sent twice).
-//! - hyper-util takes another connection when a pooled one turns out closed, but only with a request that the connection
-//!   handed back untouched, its body never polled (`TrySendError::take_message`).
-//! - TLS early data, which can be replayed, stays off (the default of rustls).
+//! How the reads and the login get there and back: requests that may be repeated, so they take reqwest as it is, with all
+//! that repeats by itself switched off. And what they share with the launch, which has connections of its own (`wire`).
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -15,17 +8,24 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use http::Uri;
 use http::header::{ACCEPT, USER_AGENT};
 use http::{HeaderMap, HeaderValue, StatusCode};
-use reqwest::{Certificate, Request, Response};
+use reqwest::{Request, Response};
+use rustls::ClientConfig;
 use tokio::time::{Instant, timeout_at};
-use url::{Host, Position, Url};
+use url::{Position, Url};
 
 use super::Settings;
+use super::connect::is_loopback;
 
 /// An idle connection that the server closes in the same moment in which we write to it makes an unknown outcome. So we
 /// close first: the shortest idle time-out in common use is 5 s (Apache httpd, Node.js; load balancers have 60 s and more).
-const IDLE: Duration = Duration::from_secs(4);
+pub(super) const IDLE: Duration = Duration::from_secs(4);
+/// Who asks.
+pub(super) const OURSELVES: HeaderValue = HeaderValue::from_static(concat!("flowlaunch/", env!("CARGO_PKG_VERSION")));
+/// What is sent and wanted.
+pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// More than this of an answer is not read; the API's answers are a few hundred bytes.
 pub(super) const MAX_ANSWER: usize = 1024 * 1024;
@@ -91,16 +91,17 @@ pub(super) fn at(url: &Url) -> &str {
     &url[Position::BeforeHost..Position::AfterPort]
 }
 
+/// The same as what the HTTP libraries go by.
+pub(super) fn uri(which: &'static str, url: &Url) -> Result<Uri, BuildError> {
+    let problem = "is no address that a request can be sent to";
+    url.as_str().parse().map_err(|_| BuildError::Url { which, problem })
+}
+
 /// A connection pool for `target`.
-pub(super) fn pool(settings: &Settings, target: &Url) -> Result<reqwest::Client, BuildError> {
-    // Process-wide and once; an Err says that it is installed already.
-    let _ = rustls::crypto::ring::default_provider().install_default();
+pub(super) fn pool(settings: &Settings, target: &Url, tls: ClientConfig) -> Result<reqwest::Client, BuildError> {
     let mut headers = HeaderMap::new();
-    headers.insert(
-        USER_AGENT,
-        HeaderValue::from_static(concat!("flowlaunch/", env!("CARGO_PKG_VERSION"))),
-    );
-    headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+    headers.insert(USER_AGENT, OURSELVES);
+    headers.insert(ACCEPT, JSON);
     let mut builder = reqwest::Client::builder()
         .http1_only()
         .redirect(reqwest::redirect::Policy::none())
@@ -109,41 +110,13 @@ pub(super) fn pool(settings: &Settings, target: &Url) -> Result<reqwest::Client,
         .tcp_nodelay(true)
         .pool_idle_timeout(IDLE)
         .connect_timeout(settings.connect_timeout)
-        .default_headers(headers);
+        .default_headers(headers)
+        .tls_backend_preconfigured(tls);
     if is_loopback(target) {
-        // A simulator on this machine is never behind the proxy, whatever NO_PROXY forgot.
+        // As for launches: see `connect::proxies`.
         builder = builder.no_proxy();
     }
-    if target.scheme() == "http" {
-        // Without TLS no roots are loaded: reading them takes a while, and a bare container has none.
-        builder = builder.tls_certs_only([]);
-    } else {
-        builder = builder.tls_certs_merge(certificates(settings)?);
-    }
-    builder.build().map_err(|error| BuildError::Http(reason(error)))
-}
-
-fn certificates(settings: &Settings) -> Result<Vec<Certificate>, BuildError> {
-    let Some(path) = &settings.ca_file else {
-        return Ok(Vec::new());
-    };
-    let pem = std::fs::read(path).map_err(|source| BuildError::CaFile {
-        path: path.clone(),
-        source,
-    })?;
-    match Certificate::from_pem_bundle(&pem) {
-        Ok(certificates) if !certificates.is_empty() => Ok(certificates),
-        Ok(_) | Err(_) => Err(BuildError::NoCertificate { path: path.clone() }),
-    }
-}
-
-fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Domain(name)) => name == "localhost",
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    }
+    builder.build().map_err(|error| BuildError::Http(failed(error)))
 }
 
 /// An answer, as far as it came.
@@ -168,6 +141,68 @@ impl Answer {
     }
 }
 
+/// An answer that comes.
+pub(super) struct Gathered {
+    status: StatusCode,
+    headers: HeaderMap,
+    first: Bytes,
+    all: BytesMut,
+}
+
+impl Gathered {
+    pub(super) fn new(status: StatusCode, headers: HeaderMap) -> Self {
+        Self {
+            status,
+            headers,
+            first: Bytes::new(),
+            all: BytesMut::new(),
+        }
+    }
+
+    /// Adds a piece of the body.
+    ///
+    /// # Errors
+    /// Why no more of it is read.
+    pub(super) fn add(&mut self, chunk: Bytes) -> Result<(), String> {
+        // Nearly every answer is one chunk; that one is not copied.
+        if self.first.is_empty() {
+            self.first = chunk;
+            return Ok(());
+        }
+        if self.all.is_empty() {
+            self.all.extend_from_slice(&self.first);
+        }
+        self.all.extend_from_slice(&chunk);
+        if self.all.len() > MAX_ANSWER {
+            return Err("more than 1 MiB".to_owned());
+        }
+        Ok(())
+    }
+
+    /// It ended as it should.
+    pub(super) fn whole(self) -> Answer {
+        let body = if self.all.is_empty() {
+            self.first
+        } else {
+            self.all.freeze()
+        };
+        Answer {
+            status: self.status,
+            headers: self.headers,
+            body,
+            cut: None,
+        }
+    }
+
+    /// It broke off.
+    pub(super) fn cut(self, why: String) -> Answer {
+        Answer {
+            cut: Some(why),
+            ..self.whole()
+        }
+    }
+}
+
 /// Sends a request, once, and reads the answer.
 ///
 /// # Errors
@@ -177,59 +212,43 @@ pub(super) async fn exchange(http: &reqwest::Client, request: Request, timeout: 
     let mut response = timeout_at(deadline, http.execute(request))
         .await
         .map_err(|_| format!("no answer within {timeout:?}"))?
-        .map_err(reason)?;
-    let status = response.status();
+        .map_err(failed)?;
     let headers = std::mem::take(response.headers_mut());
-    let (body, cut) = read(response, deadline).await;
-    Ok(Answer {
-        status,
-        headers,
-        body,
-        cut,
-    })
+    let mut answer = Gathered::new(response.status(), headers);
+    match timeout_at(deadline, read(response, &mut answer)).await {
+        Ok(Ok(())) => Ok(answer.whole()),
+        Ok(Err(why)) => Ok(answer.cut(why)),
+        Err(_) => Ok(answer.cut("it took too long".to_owned())),
+    }
 }
 
-async fn read(mut response: Response, deadline: Instant) -> (Bytes, Option<String>) {
-    let mut first = Bytes::new();
-    let mut all = BytesMut::new();
-    let cut = loop {
-        match timeout_at(deadline, response.chunk()).await {
-            Ok(Ok(None)) => break None,
-            // Nearly every answer is one chunk; that one is not copied.
-            Ok(Ok(Some(chunk))) if first.is_empty() => first = chunk,
-            Ok(Ok(Some(chunk))) => {
-                if all.is_empty() {
-                    all.extend_from_slice(&first);
-                }
-                all.extend_from_slice(&chunk);
-                if all.len() > MAX_ANSWER {
-                    break Some("more than 1 MiB".to_owned());
-                }
-            }
-            Ok(Err(error)) => break Some(reason(error)),
-            Err(_) => break Some("it took too long".to_owned()),
-        }
-    };
-    (if all.is_empty() { first } else { all.freeze() }, cut)
+async fn read(mut response: Response, answer: &mut Gathered) -> Result<(), String> {
+    while let Some(chunk) = response.chunk().await.map_err(failed)? {
+        answer.add(chunk)?;
+    }
+    Ok(())
 }
 
 /// What went wrong, without the URL, which may hold a password.
-fn reason(error: reqwest::Error) -> String {
+fn failed(error: reqwest::Error) -> String {
     let error = error.without_url();
-    let mut text = String::new();
+    error.source().map_or_else(|| error.to_string(), reason)
+}
+
+/// What went wrong, down to its causes.
+pub(super) fn reason(error: &dyn Error) -> String {
+    let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {
-        let separator = if text.is_empty() { "" } else { ": " };
-        let _ = write!(text, "{separator}{error}"); // writing to a String cannot fail
+        let _ = write!(text, ": {error}"); // writing to a String cannot fail
         source = error.source();
     }
-    if text.is_empty() { error.to_string() } else { text }
+    text
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::testing::settings;
 
     fn url(base: &str) -> Result<String, String> {
         let base = Url::parse(base).unwrap();
@@ -264,17 +283,5 @@ mod tests {
                 "{base}: {problem}"
             );
         }
-    }
-
-    #[test]
-    fn a_ca_file_is_there_and_holds_certificates() {
-        let mut settings = settings("https://api.x.org");
-        settings.ca_file = Some("/nonexistent/ca.pem".into());
-        let missing = pool(&settings, &settings.base_url).unwrap_err();
-        assert!(matches!(missing, BuildError::CaFile { .. }), "{missing}");
-        let empty = tempfile::NamedTempFile::new().unwrap();
-        settings.ca_file = Some(empty.path().to_owned());
-        let empty = pool(&settings, &settings.base_url).unwrap_err();
-        assert!(matches!(empty, BuildError::NoCertificate { .. }), "{empty}");
     }
 }

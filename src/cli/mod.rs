@@ -282,7 +282,7 @@ async fn configured(command: Configured, config: Config, stop: CancellationToken
         Configured::Pause(args) => until_told(&stop, pause::pause(config, args)).await,
         Configured::Resume(args) => until_told(&stop, pause::resume(config, args)).await,
         Configured::Topology(args) => until_told(&stop, topology::run(config, args)).await,
-        Configured::Check(args) => until_told(&stop, check::run(config, args)).await,
+        Configured::Check(args) => Box::pin(until_told(&stop, check::run(config, args))).await,
     }
 }
 

@@ -167,6 +167,7 @@ impl Worker {
         let finished = tokio::select! {
             finished = working => finished,
             () = follow::follow(&*self.context.publisher, &self.context.control, &mut self.followed) => unreachable!("it never ends by itself"),
+            () = self.context.client.close_unused() => unreachable!("it never ends by itself"),
         };
         Drained {
             cut_short: finished.map_or_else(|_| self.context.tasks.len(), |()| 0),

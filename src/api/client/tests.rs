@@ -3,9 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use rustls::ServerConfig;
+use rustls::crypto::ring;
+use rustls::pki_types::PrivateKeyDer;
 use serde_json::value::RawValue;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
 
 use super::*;
 use crate::api::testing::{Peer, answer, request, settings};
@@ -83,6 +87,229 @@ async fn a_launch_is_one_request() {
         &format!("user-agent: flowlaunch/{}", env!("CARGO_PKG_VERSION")),
     ];
     assert_eq!(lines, expected);
+}
+
+#[tokio::test]
+async fn launches_go_one_after_the_other_over_one_connection() {
+    let peer = Peer::bind().await;
+    let client = client(&peer.url());
+    // Whatever way an answer shows its end: the next launch takes the connection.
+    let answers = [
+        answer(200, OK),
+        format!(
+            "HTTP/1.1 200 X\r\ntransfer-encoding: chunked\r\n\r\n{:x}\r\n{OK}\r\n0\r\n\r\n",
+            OK.len()
+        ),
+        "HTTP/1.1 204 X\r\n\r\n".to_owned(),
+        answer(429, ""),
+        answer(200, OK),
+    ];
+    let serve = async {
+        let mut stream = peer.accept().await;
+        for answer in &answers {
+            request(&mut stream).await;
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        }
+        // Held open, and a second one would not be answered.
+        std::future::pending::<()>().await;
+    };
+    let launches = async {
+        let mut statuses = Vec::new();
+        for _ in &answers {
+            statuses.push(launch(&client).await.status);
+        }
+        statuses
+    };
+    let statuses = tokio::select! { statuses = launches => statuses, () = serve => unreachable!() };
+    assert_eq!(statuses, [200, 200, 204, 429, 200].map(Some));
+}
+
+#[tokio::test]
+async fn a_connection_that_is_to_be_closed_is_not_used_again() {
+    let peer = Peer::bind().await;
+    let client = client(&peer.url());
+    let last = format!(
+        "HTTP/1.1 200 X\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{OK}",
+        OK.len()
+    );
+    let serve = async {
+        // Held open by the server for all that.
+        let mut open = Vec::new();
+        for _ in 0..3 {
+            let mut stream = peer.accept().await;
+            request(&mut stream).await;
+            stream.write_all(last.as_bytes()).await.unwrap();
+            open.push(stream);
+        }
+    };
+    let launches = async {
+        for _ in 0..3 {
+            assert!(is_launched(&launch(&client).await));
+        }
+    };
+    tokio::join!(launches, serve);
+}
+
+#[tokio::test]
+async fn a_connection_that_nobody_uses_is_closed_and_never_used_again() {
+    let peer = Peer::bind().await;
+    let client = client(&peer.url());
+    let ok = answer(200, OK);
+    let serve = async {
+        let mut stream = peer.accept().await;
+        request(&mut stream).await;
+        stream.write_all(ok.as_bytes()).await.unwrap();
+        stream
+    };
+    let (first, mut stream) = tokio::join!(launch(&client), serve);
+    assert!(is_launched(&first));
+    tokio::time::pause();
+    // Too old, and not closed yet: another one is made.
+    tokio::time::advance(Duration::from_secs(5)).await;
+    let (second, _) = tokio::join!(launch(&client), peer.serve(&ok));
+    assert!(is_launched(&second));
+    assert_eq!(stream.read(&mut [0]).await.unwrap(), 0);
+
+    let (third, mut stream) = tokio::join!(launch(&client), async {
+        let mut stream = peer.accept().await;
+        request(&mut stream).await;
+        stream.write_all(ok.as_bytes()).await.unwrap();
+        stream
+    });
+    assert!(is_launched(&third));
+    let mut bytes = Vec::new();
+    let closed = tokio::select! {
+        closed = stream.read_to_end(&mut bytes) => closed,
+        () = client.close_unused() => unreachable!(),
+    };
+    assert_eq!(closed.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn nobody_waits_longer_for_a_connection_than_the_time_limit_for_one() {
+    let peer = Peer::bind().await;
+    let mut settings = settings(&peer.url().replace("http:", "https:"));
+    settings.connect_timeout = Duration::from_millis(50);
+    let client = Client::new(&settings).unwrap();
+    // The handshake is never answered.
+    let (reply, _stream) = tokio::join!(launch(&client), peer.accept());
+    let failure = failed(reply);
+    assert_eq!(failure.class, Class::Unreachable);
+    assert!(failure.message.contains("no connection within 50ms"), "{failure}");
+}
+
+/// A certificate for this name that only `ca_file` makes good, and a server that has it.
+fn certified(name: &str) -> (tempfile::NamedTempFile, TlsAcceptor) {
+    let made = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
+    let ca_file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(ca_file.path(), made.cert.pem()).unwrap();
+    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .unwrap();
+    (ca_file, TlsAcceptor::from(Arc::new(config)))
+}
+
+#[tokio::test]
+async fn a_launch_goes_over_tls_to_a_server_that_is_known_by_its_ca_file() {
+    let peer = Peer::bind().await;
+    let (ca_file, acceptor) = certified("localhost");
+    let mut settings = settings(&peer.url().replace("http://127.0.0.1", "https://localhost"));
+    let stranger = Client::new(&settings).unwrap();
+    let (refused, _) = tokio::join!(launch(&stranger), async { acceptor.accept(peer.accept().await).await });
+    let failure = failed(refused);
+    assert_eq!(failure.class, Class::Unreachable);
+    assert!(failure.message.contains("certificate"), "{failure}");
+
+    settings.ca_file = Some(ca_file.path().to_owned());
+    let client = Client::new(&settings).unwrap();
+    let serve = async {
+        let mut stream = acceptor.accept(peer.accept().await).await.unwrap();
+        for _ in 0..2 {
+            request(&mut stream).await;
+            stream.write_all(answer(200, OK).as_bytes()).await.unwrap();
+        }
+        stream
+    };
+    let launches = async { [launch(&client).await, launch(&client).await] };
+    let (replies, _stream) = tokio::join!(launches, serve);
+    assert!(replies.iter().all(is_launched), "{replies:?}");
+}
+
+#[tokio::test]
+async fn a_launch_goes_through_a_proxy_that_sees_nothing_of_it() {
+    let proxy = Peer::bind().await;
+    let (ca_file, acceptor) = certified("api.example.invalid");
+    let mut settings = settings("https://api.example.invalid");
+    settings.ca_file = Some(ca_file.path().to_owned());
+    let at = proxy.url().replace("http://", "http://user:pa55@");
+    let client = Client::past(Matcher::builder().https(at).build(), &settings).unwrap();
+    let serve = async {
+        let mut stream = proxy.accept().await;
+        let connect = request(&mut stream).await;
+        stream.write_all(b"HTTP/1.1 200 Connected\r\n\r\n").await.unwrap();
+        let mut stream = acceptor.accept(stream).await.unwrap();
+        let launch = request(&mut stream).await;
+        stream.write_all(answer(200, OK).as_bytes()).await.unwrap();
+        (connect, launch)
+    };
+    let (reply, (connect, post)) = tokio::join!(launch(&client), serve);
+    assert!(is_launched(&reply), "{reply:?}");
+    assert!(
+        connect.starts_with("CONNECT api.example.invalid:443 HTTP/1.1\r\n"),
+        "{connect}"
+    );
+    assert!(
+        connect.contains("Proxy-Authorization: Basic dXNlcjpwYTU1\r\n"),
+        "{connect}"
+    );
+    assert!(!connect.contains("t0ken"), "{connect}");
+    assert!(post.starts_with("POST /api/v2/flows/executions HTTP/1.1\r\n"), "{post}");
+    assert!(!post.to_lowercase().contains("proxy-authorization"), "{post}");
+}
+
+#[tokio::test]
+async fn a_launch_in_plain_http_is_passed_on_by_the_proxy() {
+    let proxy = Peer::bind().await;
+    let at = proxy.url().replace("http://", "http://user:pa55@");
+    let settings = settings("http://api.example.invalid:8080/gateway");
+    let client = Client::past(Matcher::builder().http(at).build(), &settings).unwrap();
+    let answer = answer(200, OK);
+    let (reply, post) = tokio::join!(launch(&client), proxy.serve(&answer));
+    assert!(is_launched(&reply), "{reply:?}");
+    let line = "POST http://api.example.invalid:8080/gateway/api/v2/flows/executions HTTP/1.1\r\n";
+    assert!(post.starts_with(line), "{post}");
+    assert!(post.contains("host: api.example.invalid:8080\r\n"), "{post}");
+    assert!(post.contains("proxy-authorization: Basic dXNlcjpwYTU1\r\n"), "{post}");
+}
+
+#[tokio::test]
+async fn a_proxy_that_cannot_be_reached_or_refuses_is_unreachable_and_its_password_not_shown() {
+    let proxy = Peer::bind().await;
+    let at = proxy.url().replace("http://", "http://user:pa55@");
+    let client = |scheme: &str, at: &str| {
+        let matcher = Matcher::builder().all(at).build();
+        Client::past(matcher, &settings(&format!("{scheme}://api.example.invalid"))).unwrap()
+    };
+    let https = client("https", &at);
+    let (refused, _) = tokio::join!(launch(&https), proxy.serve("HTTP/1.1 407 Who are you\r\n\r\n"));
+    drop(proxy);
+    let replies = [
+        refused,
+        launch(&https).await,
+        launch(&client("http", &at)).await,
+        launch(&client("https", "socks5://user:pa55@127.0.0.1:1")).await,
+    ];
+    for reply in replies {
+        let failure = failed(reply);
+        assert_eq!(failure.class, Class::Unreachable, "{failure}");
+        for secret in ["pa55", "dXNlcjpwYTU1"] {
+            assert!(!failure.message.contains(secret), "{failure}");
+        }
+    }
 }
 
 #[tokio::test]
