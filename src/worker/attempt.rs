@@ -30,8 +30,9 @@ enum Tried {
 }
 
 /// Launches a job, decides about the outcome, and settles it.
-pub(super) async fn attempt(context: Arc<Context>, work: Work, admission: Admission) {
-    let tried = launch(&context, &work, admission).await;
+pub(super) async fn attempt(context: Arc<Context>, work: Box<Work>, admission: Admission) {
+    // Boxed: what a launch takes is much, and is let go before the result waits for its confirm, a hundred times as long.
+    let tried = Box::pin(launch(&context, &work, admission)).await;
     let verdict = match tried {
         Tried::Launched(receipt) => Verdict::Launched(receipt),
         Tried::Failed(failure) => context.decide(&work, failure),
@@ -139,7 +140,7 @@ fn last_look(context: &Arc<Context>, work: &Work, probe: bool) -> impl Fn() -> b
 }
 
 /// A redelivery of a job that this process remembers: does what is left to do.
-pub(super) async fn follow(context: Arc<Context>, work: Work, key: Key) {
+pub(super) async fn follow(context: Arc<Context>, work: Box<Work>, key: Key) {
     let claim = context.ledger.claim(&key).await;
     // The consuming side may be back before the publishing one, without which there is no copy and no result.
     let mut publishing = context.observed.publishing.clone();
@@ -222,7 +223,7 @@ impl Context {
     }
 
     /// Hands work back to the dispatcher, which finds out what stood against it.
-    fn withdraw(&self, work: Work) {
+    fn withdraw(&self, work: Box<Work>) {
         // An error means that the dispatcher is gone: dropped, the work goes back to the broker.
         let _ = self.again.send(work);
     }

@@ -63,7 +63,7 @@ impl Dispatcher {
     pub(super) fn new(
         context: Arc<Context>,
         intake: Intake,
-        returned: mpsc::UnboundedReceiver<Work>,
+        returned: mpsc::UnboundedReceiver<Box<Work>>,
         prefetch: Prefetch,
     ) -> Self {
         Self {
@@ -328,7 +328,7 @@ impl Dispatcher {
         None
     }
 
-    fn ready_to_look(&self, look: Look) -> Option<Look> {
+    fn ready_to_look(&self, look: Box<Look>) -> Option<Box<Look>> {
         if !look.delivery.is_alive() {
             // Somebody else has it by now.
             return None;
@@ -340,7 +340,7 @@ impl Dispatcher {
         None
     }
 
-    fn settle_look(&self, looked: Looked, look: Look) {
+    fn settle_look(&self, looked: Looked, look: Box<Look>) {
         let context = self.context.clone();
         self.context
             .tasks

@@ -14,10 +14,10 @@ use crate::broker::{Appetite, Delivery, Intake, Lane};
 /// Something that may take a token of the bucket.
 #[derive(Debug)]
 pub(super) enum Next {
-    /// A job that may be launched.
-    Job(Work),
+    /// A job that may be launched. Boxed: it is handed on a dozen times before it is settled.
+    Job(Box<Work>),
     /// An execution that may be looked at.
-    Look(Look),
+    Look(Box<Look>),
 }
 
 impl Next {
@@ -40,14 +40,14 @@ impl Next {
 pub(super) struct Hands {
     context: Arc<Context>,
     intake: Intake,
-    returned: mpsc::UnboundedReceiver<Work>,
-    jobs: [VecDeque<Work>; 2],
-    looks: VecDeque<Look>,
+    returned: mpsc::UnboundedReceiver<Box<Work>>,
+    jobs: [VecDeque<Box<Work>>; 2],
+    looks: VecDeque<Box<Look>>,
     turn: Turn,
 }
 
 impl Hands {
-    pub(super) fn new(context: Arc<Context>, intake: Intake, returned: mpsc::UnboundedReceiver<Work>) -> Self {
+    pub(super) fn new(context: Arc<Context>, intake: Intake, returned: mpsc::UnboundedReceiver<Box<Work>>) -> Self {
         Self {
             context,
             intake,
@@ -66,7 +66,7 @@ impl Hands {
             Some(work) = self.returned.recv() => self.put_back(Next::Job(work)),
             Some(delivery) = normal.recv() => self.hold(Lane::Normal, delivery),
             Some(delivery) = bulk.recv() => self.hold(Lane::Bulk, delivery),
-            Some(delivery) = self.intake.track.recv() => self.looks.push_back(Look::decode(delivery)),
+            Some(delivery) = self.intake.track.recv() => self.looks.push_back(Box::new(Look::decode(delivery))),
         }
     }
 
@@ -93,7 +93,7 @@ impl Hands {
         })
     }
 
-    fn job(&mut self, lane: Lane) -> Option<Work> {
+    fn job(&mut self, lane: Lane) -> Option<Box<Work>> {
         let index = lane_index(lane);
         let held = self.jobs[index].pop_front();
         held.or_else(|| {
@@ -104,9 +104,9 @@ impl Hands {
         })
     }
 
-    fn look(&mut self) -> Option<Look> {
+    fn look(&mut self) -> Option<Box<Look>> {
         let held = self.looks.pop_front();
-        held.or_else(|| self.intake.track.try_recv().ok().map(Look::decode))
+        held.or_else(|| self.intake.track.try_recv().ok().map(Look::decode).map(Box::new))
     }
 
     /// Notes that what was taken goes.
@@ -123,15 +123,15 @@ impl Hands {
     }
 
     /// All jobs, and what has come of them.
-    pub(super) fn empty_of_jobs(&mut self) -> Vec<Work> {
+    pub(super) fn empty_of_jobs(&mut self) -> VecDeque<Box<Work>> {
         self.hold_all();
         self.jobs.iter_mut().flat_map(std::mem::take).collect()
     }
 
     /// All looks, and what has come of them.
-    pub(super) fn empty_of_looks(&mut self) -> Vec<Look> {
+    pub(super) fn empty_of_looks(&mut self) -> VecDeque<Box<Look>> {
         self.hold_all();
-        std::mem::take(&mut self.looks).into()
+        std::mem::take(&mut self.looks)
     }
 
     /// What waits for longer than that. By the age of each: that others go through, those that try in an outage, says
@@ -153,7 +153,7 @@ impl Hands {
             }
         }
         while let Ok(delivery) = self.intake.track.try_recv() {
-            self.looks.push_back(Look::decode(delivery));
+            self.looks.push_back(Box::new(Look::decode(delivery)));
         }
     }
 
@@ -168,9 +168,9 @@ impl Hands {
         self.jobs[lane_index(lane)].push_back(work);
     }
 
-    fn decode(&self, lane: Lane, delivery: Delivery) -> Work {
+    fn decode(&self, lane: Lane, delivery: Delivery) -> Box<Work> {
         self.context.metrics.received(lane);
-        Work::decode(delivery, lane, &self.context.policy)
+        Box::new(Work::decode(delivery, lane, &self.context.policy))
     }
 
     /// Tells the broker how much is wanted.

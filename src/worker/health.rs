@@ -207,7 +207,7 @@ impl WorkerHealth {
 
 impl Context {
     /// Lets go of a job whose session is over: the broker has given it to somebody else.
-    pub(super) fn lost(&self, work: Work) {
+    pub(super) fn lost(&self, work: Box<Work>) {
         self.metrics
             .settled(work.lane, Settled::GivenBack(GiveBackReason::SessionLost));
         drop(work);

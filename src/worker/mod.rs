@@ -76,7 +76,7 @@ pub struct Context {
     /// Everything that is under way.
     tasks: TaskTracker,
     /// Work that failed the last look comes back here.
-    again: mpsc::UnboundedSender<Work>,
+    again: mpsc::UnboundedSender<Box<Work>>,
     /// Set when the worker was told to stop.
     draining: CancellationToken,
     /// When the runtime last ran a task of ours.

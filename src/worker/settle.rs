@@ -97,7 +97,7 @@ impl Verdict {
 }
 
 /// Carries out a verdict that came of an attempt: remembered, so that it is carried out even when the session dies first.
-pub(super) async fn conclude(context: &Context, work: Work, verdict: Verdict) {
+pub(super) async fn conclude(context: &Context, work: Box<Work>, verdict: Verdict) {
     let Some(key) = work.key.clone() else {
         settle(context, work, &verdict).await;
         return;
@@ -116,13 +116,13 @@ pub(super) async fn conclude(context: &Context, work: Work, verdict: Verdict) {
 
 /// Carries out a verdict for a message that the ledger holds as under way. A redelivery waits until it is known here
 /// whether the copy was made or the result told: done by both, there would be two of them.
-pub(super) async fn carry_out(context: &Context, work: Work, key: &Key, verdict: Arc<Verdict>) {
+pub(super) async fn carry_out(context: &Context, work: Box<Work>, key: &Key, verdict: Arc<Verdict>) {
     let carried_out = settle(context, work, &verdict).await;
     context.ledger.conclude(key, verdict, carried_out);
 }
 
 /// Carries out a verdict; false when something of it is left to do and the job may come again.
-pub(super) async fn settle(context: &Context, work: Work, verdict: &Verdict) -> bool {
+pub(super) async fn settle(context: &Context, work: Box<Work>, verdict: &Verdict) -> bool {
     match verdict {
         Verdict::Launched(receipt) => {
             if receipt.execution_id.is_none() {
@@ -205,7 +205,7 @@ pub(super) async fn settle(context: &Context, work: Work, verdict: &Verdict) -> 
 /// Publishes the copy until it is confirmed, reports, then acknowledges the original.
 async fn settle_with_copy(
     context: &Context,
-    work: Work,
+    work: Box<Work>,
     to: Destination,
     copy: Message,
     label: Settled,
@@ -224,7 +224,7 @@ async fn settle_with_copy(
 }
 
 /// Acknowledges a redelivery of what was carried out before.
-pub(super) fn acknowledge(context: &Context, work: Work) {
+pub(super) fn acknowledge(context: &Context, work: Box<Work>) {
     context
         .metrics
         .settled(work.lane, Settled::GivenBack(GiveBackReason::SessionLost));
@@ -232,7 +232,7 @@ pub(super) fn acknowledge(context: &Context, work: Work) {
 }
 
 /// Puts a job back where it came from, spending nothing.
-async fn give_back(context: &Context, work: Work, why: GiveBackReason) -> bool {
+async fn give_back(context: &Context, work: Box<Work>, why: GiveBackReason) -> bool {
     let park = match &work.job {
         Ok(job) => job.on_unknown.unwrap_or(context.policy.on_unknown()) == OnUnknown::Park,
         Err(_) => false,
@@ -271,7 +271,7 @@ pub(super) enum Looked {
 }
 
 /// Carries out what was decided about an execution.
-pub(super) async fn settle_look(context: &Context, look: Look, looked: Looked) {
+pub(super) async fn settle_look(context: &Context, look: Box<Look>, looked: Looked) {
     let (to, copy) = match looked {
         Looked::Ended(state, record) => {
             // A crash from here to the acknowledgement: looked at again, and its end told again.

@@ -125,7 +125,7 @@ async fn publish_first(context: &Context, work: &Work, tracked: &Tracked) -> Res
 }
 
 /// Looks at an execution, decides about what was seen, and settles.
-pub(super) async fn look(context: Arc<Context>, look: Look, slot: OwnedSemaphorePermit, permit: Permit) {
+pub(super) async fn look(context: Arc<Context>, look: Box<Look>, slot: OwnedSemaphorePermit, permit: Permit) {
     let Ok(tracked) = &look.tracked else { return };
     let seen = see(&context, &tracked.execution_id, permit).await;
     drop(slot);
