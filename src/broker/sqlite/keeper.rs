@@ -136,6 +136,18 @@ pub(super) struct Keeper {
     doubtful: HashSet<i64>,
 }
 
+// A panic is a bug of ours; without this the link would stay up, and a worker that gets and settles nothing would pass for
+// one that is ready.
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.down(Link::Down(
+                "the thread that writes the file died, which is a bug: start this process again".to_owned(),
+            ));
+        }
+    }
+}
+
 impl Keeper {
     pub(super) fn new(
         store: Store,

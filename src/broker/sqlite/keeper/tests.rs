@@ -39,6 +39,21 @@ impl Rig {
     }
 }
 
+#[test]
+fn a_keeper_that_dies_is_missed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_orders, inbox) = channel();
+    let (link_tx, link) = watch::channel(Link::Up);
+    let store = Store::open(&dir.path().join("jobs.db"), true).unwrap();
+    let keeper = Keeper::new(store, inbox, link_tx, Arc::default(), Duration::from_secs(3600));
+    let thread = std::thread::spawn(move || {
+        let _keeper = keeper;
+        panic!("as a bug would");
+    });
+    assert!(thread.join().is_err());
+    assert!(matches!(&*link.borrow(), Link::Down(why) if why.contains("start this process again")));
+}
+
 #[tokio::test]
 async fn a_full_disk_is_told_of_by_name_and_work_goes_on_when_there_is_room() {
     let dir = tempfile::tempdir().unwrap();
