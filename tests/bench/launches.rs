@@ -156,13 +156,13 @@ fn worker(rabbit: &Rabbit, prefix: &Prefix, url: &str, login: &str) -> common::w
 const BARE: &str = "bare loop";
 const OFF: &str = "results off";
 const ON: &str = "results on";
-/// Odd, so that one of them is the median. One round after the other, each with all three: what else the machine does
-/// changes by the minute, and the bare loop alone by a third.
-const ROUNDS: usize = 5;
+/// Odd, so that one of them is the median. Many and short, one after the other, each with all three: what else the machine
+/// does changes by the minute, and the bare loop alone by a third.
+const ROUNDS: usize = 15;
 
 async fn throughput(rabbit: &Rabbit) {
     println!("throughput: quorum queue, stub and consumer on one machine, no rate limit, 64 at once");
-    let jobs = 100_000;
+    let jobs = 40_000;
     let stub = Stub::start().await;
     let broker = rabbit.ctl(&["eval", "os:getpid()."]);
     let broker: i32 = broker.trim().trim_matches('"').parse().unwrap();
