@@ -59,7 +59,8 @@ impl Client {
     fn past(proxies: Matcher, settings: &Settings) -> Result<Self, BuildError> {
         let launches = transport::endpoint("base_url", &settings.base_url, "api/v2/flows/executions")?;
         let tls = connect::tls(settings, &launches)?;
-        let way = Way::new(&transport::uri("base_url", &launches)?, &proxies, tls.clone());
+        let uri = transport::uri("base_url", &launches)?;
+        let way = Way::new(&uri, &proxies, tls.clone(), settings.connect_timeout);
         Ok(Self {
             http: transport::pool(settings, &launches, tls)?,
             wire: Wire::new("base_url", &launches, way, settings.connect_timeout)?,

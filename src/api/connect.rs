@@ -6,8 +6,10 @@ use std::error::Error;
 use std::future::poll_fn;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
-use http::{HeaderValue, Uri};
+use http::header::USER_AGENT;
+use http::{HeaderMap, HeaderValue, Uri};
 use hyper::rt::{Read, Write};
 use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -21,9 +23,10 @@ use tower_service::Service;
 use url::{Host, Url};
 
 use super::Settings;
-use super::transport::{BuildError, reason};
+use super::transport::{BuildError, OURSELVES, reason};
 
-/// What bytes go through.
+/// What bytes go through. Whatever is wrapped around one has to pass on vectored writes: without them hyper's buffer could
+/// be full with a large body, and the head flushed before the last look (see `last_look`).
 pub(super) trait Stream: Read + Write + Send + Unpin {}
 
 impl<T: Read + Write + Send + Unpin> Stream for T {}
@@ -43,17 +46,19 @@ pub(super) enum Way {
 }
 
 impl Way {
-    /// The way to `target`, past the proxies that `matcher` knows.
-    pub(super) fn new(target: &Uri, matcher: &Matcher, tls: ClientConfig) -> Self {
+    /// The way to `target`, past the proxies that `matcher` knows; of several addresses each has its share of `limit`.
+    pub(super) fn new(target: &Uri, matcher: &Matcher, tls: ClientConfig, limit: Duration) -> Self {
         let tls = Arc::new(tls);
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
+        tcp.set_connect_timeout(Some(limit));
         let straight = HttpsConnector::from((tcp, tls.clone()));
         match matcher.intercept(target) {
             None => Self::Direct(straight),
             Some(proxy) if target.scheme_str() == Some("https") => {
                 let mut tunnel = Tunnel::new(proxy.uri().clone(), straight);
+                tunnel = tunnel.with_headers(HeaderMap::from_iter([(USER_AGENT, OURSELVES)]));
                 if let Some(auth) = proxy.basic_auth() {
                     tunnel = tunnel.with_auth(auth.clone());
                 }

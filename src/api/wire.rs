@@ -35,6 +35,9 @@ use super::connect::{Stream, Way};
 use super::last_look::Guarded;
 use super::transport::{self, Answer, BuildError, Gathered, IDLE, JSON, OURSELVES, reason};
 
+/// A body that a socket takes at once, whatever is done with it.
+const SMALL: u64 = 16 * 1024;
+
 /// Where launches go.
 pub(super) struct Wire {
     way: Way,
@@ -111,6 +114,7 @@ impl Wire {
 
     /// Dropped or failed at any point, `answer` holds what came until then; the connection is closed.
     async fn exchange(&self, request: Request<Guarded>, answer: &mut Option<Gathered>) -> Result<(), String> {
+        let is_small = request.body().size_hint().exact().is_some_and(|size| size <= SMALL);
         let (mut connection, response) = self.send(request).await?;
         let (head, mut body) = response.into_parts();
         let answer = answer.insert(Gathered::new(head.status, head.headers));
@@ -118,7 +122,10 @@ impl Wire {
             answer.add(chunk?)?;
         }
         drop(body);
-        if connection.is_ready() {
+        // A refusal can come before a large body is read; over TLS the rest of it may then lie in rustls, unseen by hyper,
+        // and the next launch would wait behind it.
+        let is_sent = is_small || head.status.is_success();
+        if is_sent && connection.is_ready() {
             self.kept().push_back((Instant::now(), connection));
             self.keeping.notify_one();
         }
@@ -168,6 +175,14 @@ impl Wire {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Those that nobody has used for a while, and whether they were all. Closed by the caller, for others want the lock.
+    fn take_unused(&self) -> (VecDeque<Box<Connection>>, bool) {
+        let mut kept = self.kept();
+        let old = kept.partition_point(|(since, _)| since.elapsed() >= IDLE);
+        let old = kept.drain(..old).map(|(_, connection)| connection).collect();
+        (old, kept.is_empty())
+    }
+
     /// Closes connections that nobody has used for a while, for ever. Without this they are never used again either, but
     /// stay open.
     pub(super) async fn close_unused(&self) {
@@ -175,10 +190,9 @@ impl Wire {
             self.keeping.notified().await;
             loop {
                 sleep(IDLE).await;
-                let mut kept = self.kept();
-                let old = kept.partition_point(|(since, _)| since.elapsed() >= IDLE);
-                kept.drain(..old).for_each(|(_, connection)| connection.close());
-                if kept.is_empty() {
+                let (old, is_empty) = self.take_unused();
+                old.into_iter().for_each(|connection| connection.close());
+                if is_empty {
                     break;
                 }
             }

@@ -151,6 +151,39 @@ async fn a_connection_that_is_to_be_closed_is_not_used_again() {
 }
 
 #[tokio::test]
+async fn a_connection_over_which_a_large_launch_was_refused_is_not_used_again() {
+    let large = RawValue::from_string(format!(r#"{{"x":"{}"}}"#, "x".repeat(480_000))).unwrap();
+    for (inputs, connections) in [(None, 1), (Some(&*large), 2)] {
+        let peer = Peer::bind().await;
+        let client = client(&peer.url());
+        let accepted = AtomicUsize::new(0);
+        let refusal = answer(413, "");
+        let token = AccessToken::for_tests("t0ken");
+        let serve = async {
+            // All held open: on the one that was used each further request is answered if it is to be used again.
+            let mut open = Vec::new();
+            loop {
+                let mut stream = peer.accept().await;
+                accepted.fetch_add(1, Ordering::Relaxed);
+                for _ in connections..=2 {
+                    request(&mut stream).await;
+                    stream.write_all(refusal.as_bytes()).await.unwrap();
+                }
+                open.push(stream);
+            }
+        };
+        let launches = async {
+            for _ in 0..2 {
+                let launch = LaunchRequest { inputs, ..BARE };
+                assert_eq!(client.launch(&launch, &token, yes).await.status, Some(413));
+            }
+        };
+        tokio::select! { () = launches => {}, () = serve => unreachable!() }
+        assert_eq!(accepted.load(Ordering::Relaxed), connections);
+    }
+}
+
+#[tokio::test]
 async fn a_connection_that_nobody_uses_is_closed_and_never_used_again() {
     let peer = Peer::bind().await;
     let client = client(&peer.url());
@@ -263,9 +296,11 @@ async fn a_launch_goes_through_a_proxy_that_sees_nothing_of_it() {
         "{connect}"
     );
     assert!(
-        connect.contains("Proxy-Authorization: Basic dXNlcjpwYTU1\r\n"),
+        connect.contains("proxy-authorization: Basic dXNlcjpwYTU1\r\n"),
         "{connect}"
     );
+    // A proxy may go by it.
+    assert!(connect.contains("user-agent: flowlaunch/"), "{connect}");
     assert!(!connect.contains("t0ken"), "{connect}");
     assert!(post.starts_with("POST /api/v2/flows/executions HTTP/1.1\r\n"), "{post}");
     assert!(!post.to_lowercase().contains("proxy-authorization"), "{post}");
