@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 pub use crate::lane::Lane;
 pub use message::{Headers, Message, Properties, Value};
@@ -282,6 +282,16 @@ impl Link {
     /// Whether it works.
     pub fn is_up(&self) -> bool {
         *self == Self::Up
+    }
+
+    /// Waits until it is another one, for `limit` at most; for all of that when there is nobody left to change it.
+    pub async fn change(link: &mut watch::Receiver<Self>, limit: Duration) {
+        let changed = async {
+            if link.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        let _ = timeout(limit, changed).await;
     }
 }
 

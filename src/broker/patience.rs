@@ -55,4 +55,16 @@ mod tests {
         assert_eq!(waited, Err(Link::Up));
         assert_eq!(began.elapsed(), Duration::from_secs(3610));
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_link_that_nobody_can_change_any_more_is_waited_for_and_not_asked_again_and_again() {
+        let (tx, mut link) = watch::channel(Link::Up);
+        let (limit, began) = (Duration::from_secs(60), Instant::now());
+        tx.send_replace(Link::Blocked("memory".to_owned()));
+        Link::change(&mut link, limit).await;
+        assert_eq!(began.elapsed(), Duration::ZERO);
+        drop(tx);
+        Link::change(&mut link, limit).await;
+        assert_eq!(began.elapsed(), limit);
+    }
 }

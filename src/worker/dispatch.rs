@@ -18,7 +18,7 @@ use super::track::Look;
 use super::{Context, Work, attempt, track};
 use crate::admit::bucket::Permit;
 use crate::admit::gate::{Changes, Observed, Probe, ProbeTicket, Stance};
-use crate::broker::{Appetite, Intake, Lane};
+use crate::broker::{Appetite, Intake, Lane, Link};
 use crate::control::{Known, Rules};
 use crate::metrics::GiveBackReason;
 
@@ -178,7 +178,7 @@ impl Dispatcher {
         let mut publishing = self.context.observed.publishing.clone();
         if !publishing.borrow_and_update().is_up() {
             // What is launched now could not be reported, and a copy could not be made.
-            let _ = timeout(LOOK_AGAIN, publishing.changed()).await;
+            Link::change(&mut publishing, LOOK_AGAIN).await;
             return None;
         }
         let known = self.control.borrow_and_update().clone();

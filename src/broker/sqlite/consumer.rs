@@ -129,7 +129,7 @@ impl Consumer {
     async fn fill(&mut self, appetite: Appetite) {
         let now = now_ms();
         let mut claims = Vec::new();
-        for (index, tap) in self.taps.iter().enumerate() {
+        for (index, tap) in self.taps.iter_mut().enumerate() {
             let room = tap.room(appetite);
             if room == 0 || tap.more_at.is_none_or(|at| at > now) {
                 continue;
@@ -140,13 +140,16 @@ impl Consumer {
                 room,
                 reply,
             };
-            if self.shared.orders.send(order).is_ok() {
-                claims.push((index, claimed));
+            match self.shared.orders.send(order) {
+                Ok(()) => claims.push((index, claimed)),
+                Err(_) => tap.more_at = None,
             }
         }
         for (index, claimed) in claims {
-            if let Ok(batch) = claimed.await {
-                self.hand_on(index, batch);
+            match claimed.await {
+                Ok(batch) => self.hand_on(index, batch),
+                // The keeper is gone, as the link says: nothing comes any more.
+                Err(_) => self.taps[index].more_at = None,
             }
         }
     }
