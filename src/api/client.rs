@@ -6,7 +6,7 @@ use hyper_util::client::proxy::matcher::Matcher;
 use jiff::Timestamp;
 use url::Url;
 
-use super::connect::{self, Way};
+use super::connect;
 use super::last_look::{self, Progress};
 use super::transport::{self, Answer};
 use super::wire::Wire;
@@ -59,11 +59,9 @@ impl Client {
     fn past(proxies: Matcher, settings: &Settings) -> Result<Self, BuildError> {
         let launches = transport::endpoint("base_url", &settings.base_url, "api/v2/flows/executions")?;
         let tls = connect::tls(settings, &launches)?;
-        let uri = transport::uri("base_url", &launches)?;
-        let way = Way::new(&uri, &proxies, tls.clone(), settings.connect_timeout);
         Ok(Self {
-            http: transport::pool(settings, &launches, tls)?,
-            wire: Wire::new("base_url", &launches, way, settings.connect_timeout)?,
+            http: transport::pool(settings, &launches, tls.clone())?,
+            wire: Wire::new("base_url", &launches, &proxies, tls, settings.connect_timeout)?,
             flows: transport::endpoint("base_url", &settings.base_url, "api/v2/flows")?,
             timeout: settings.timeout,
             launches,
@@ -96,9 +94,7 @@ impl Client {
             },
         }
     }
-}
 
-impl Client {
     /// Closes connections that no launch has used for a while; never returns. Whoever launches for long runs it beside.
     pub async fn close_unused(&self) {
         self.wire.close_unused().await;

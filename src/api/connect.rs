@@ -35,7 +35,6 @@ impl<T: Read + Write + Send + Unpin> Stream for T {}
 type Tls<T> = HttpsConnector<T>;
 
 /// How a server is reached.
-#[derive(Clone)]
 pub(super) enum Way {
     /// Straight.
     Direct(Tls<HttpConnector>),

@@ -47,10 +47,15 @@ impl Peer {
 
     /// Takes one connection and one request, answers with these bytes and closes.
     pub(super) async fn serve(&self, answer: &str) -> String {
+        self.serve_open(answer).await.0
+    }
+
+    /// The same, but the connection stays open.
+    pub(super) async fn serve_open(&self, answer: &str) -> (String, TcpStream) {
         let mut stream = self.accept().await;
         let request = request(&mut stream).await;
         stream.write_all(answer.as_bytes()).await.unwrap();
-        request
+        (request, stream)
     }
 }
 

@@ -27,6 +27,8 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::client::proxy::matcher::Matcher;
+use rustls::ClientConfig;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use url::Url;
@@ -60,16 +62,18 @@ impl fmt::Debug for Wire {
 }
 
 impl Wire {
-    /// The wire to `target`, along `way`; connects to nothing yet.
+    /// The wire to `target`, past these proxies; connects to nothing yet.
     pub(super) fn new(
         which: &'static str,
         target: &Url,
-        way: Way,
+        proxies: &Matcher,
+        tls: ClientConfig,
         connect_timeout: Duration,
     ) -> Result<Self, BuildError> {
         let problem = "is no address that a request can carry";
         let unfit = || BuildError::Url { which, problem };
         let uri = transport::uri(which, target)?;
+        let way = Way::new(&uri, proxies, tls, connect_timeout);
         let mut headers = HeaderMap::new();
         headers.insert(HOST, HeaderValue::from_str(transport::at(target)).map_err(|_| unfit())?);
         headers.insert(USER_AGENT, OURSELVES);

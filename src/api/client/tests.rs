@@ -136,10 +136,7 @@ async fn a_connection_that_is_to_be_closed_is_not_used_again() {
         // Held open by the server for all that.
         let mut open = Vec::new();
         for _ in 0..3 {
-            let mut stream = peer.accept().await;
-            request(&mut stream).await;
-            stream.write_all(last.as_bytes()).await.unwrap();
-            open.push(stream);
+            open.push(peer.serve_open(&last).await);
         }
     };
     let launches = async {
@@ -188,13 +185,7 @@ async fn a_connection_that_nobody_uses_is_closed_and_never_used_again() {
     let peer = Peer::bind().await;
     let client = client(&peer.url());
     let ok = answer(200, OK);
-    let serve = async {
-        let mut stream = peer.accept().await;
-        request(&mut stream).await;
-        stream.write_all(ok.as_bytes()).await.unwrap();
-        stream
-    };
-    let (first, mut stream) = tokio::join!(launch(&client), serve);
+    let (first, (_, mut stream)) = tokio::join!(launch(&client), peer.serve_open(&ok));
     assert!(is_launched(&first));
     tokio::time::pause();
     // Too old, and not closed yet: another one is made.
@@ -203,12 +194,7 @@ async fn a_connection_that_nobody_uses_is_closed_and_never_used_again() {
     assert!(is_launched(&second));
     assert_eq!(stream.read(&mut [0]).await.unwrap(), 0);
 
-    let (third, mut stream) = tokio::join!(launch(&client), async {
-        let mut stream = peer.accept().await;
-        request(&mut stream).await;
-        stream.write_all(ok.as_bytes()).await.unwrap();
-        stream
-    });
+    let (third, (_, mut stream)) = tokio::join!(launch(&client), peer.serve_open(&ok));
     assert!(is_launched(&third));
     let mut bytes = Vec::new();
     let closed = tokio::select! {
@@ -383,13 +369,8 @@ async fn withdrawn_on_a_new_connection_not_a_byte_is_written() {
 async fn withdrawn_on_a_pooled_connection_not_a_byte_is_written() {
     let peer = Peer::bind().await;
     let client = client(&peer.url());
-    let serve_one = async {
-        let mut stream = peer.accept().await;
-        request(&mut stream).await;
-        stream.write_all(answer(200, OK).as_bytes()).await.unwrap();
-        stream
-    };
-    let (reply, mut stream) = tokio::join!(launch(&client), serve_one);
+    let ok = answer(200, OK);
+    let (reply, (_, mut stream)) = tokio::join!(launch(&client), peer.serve_open(&ok));
     assert!(is_launched(&reply));
     let token = AccessToken::for_tests("t0ken");
     let mut bytes = Vec::new();
